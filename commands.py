@@ -1,0 +1,67 @@
+"""What every command shares: one-line errors, exit codes, a console that is plain when it is not a terminal."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from .errors import EspnetEdgeError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def console() -> Console:
+    """Console for progress, warnings and notes on standard error; plain text where that is no terminal."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def new_app() -> typer.Typer:
+    """A typer application of one command whose help is readable in a pipe, too."""
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def run(app: typer.Typer, program: str) -> None:
+    """Run `app` as the command `program` and exit: 0 done, 2 input, 3 not available, 4 check failed, 130 interrupted."""
+    sys.exit(_exit_code_of(lambda: app(standalone_mode=False, prog_name=program), program))
+
+
+def _exit_code_of(call: Callable[[], Any], program: str) -> int:
+    try:
+        result = call()
+    except EspnetEdgeError as error:
+        return _report(program, str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _report(program, f"{error.format_message()} (see {program} --help)", 2)
+    except typer.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _report(program, "interrupted; earlier files are as they were", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not an error, but Python must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _report(program, _os_error_line(error), 2)
+    return result if isinstance(result, int) else 0
+
+
+def _os_error_line(error: OSError) -> str:
+    where = error.filename2 or error.filename or "a file"
+    way_out = {
+        errno.ENOSPC: "free some space or choose another --out",
+        errno.EDQUOT: "free some space or choose another --out",
+        errno.EACCES: "choose a folder that you may write to, or change its permissions",
+        errno.EPERM: "choose a folder that you may write to, or change its permissions",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.ENOENT: "check the path",
+    }.get(error.errno or 0, "check the path and the disk")
+    return f"{where}: {error.strerror or error}; {way_out}"
+
+
+def _report(program: str, message: str, exit_code: int) -> int:
+    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code

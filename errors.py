@@ -1,0 +1,28 @@
+"""The errors that a user can cause or must be told about, each with the exit code of the commands.
+
+A message is one line: what is wrong, both values, the way out.
+"""
+
+
+class EspnetEdgeError(Exception):
+    """Base of every error that a command reports as one line instead of a traceback."""
+
+    exit_code = 1
+
+
+class InputError(EspnetEdgeError):
+    """What the user gave is wrong: a name, a size, a file. Exit code 2."""
+
+    exit_code = 2
+
+
+class UnavailableError(EspnetEdgeError):
+    """The hardware or library that was asked for is not there; the message says what was probed. Exit code 3."""
+
+    exit_code = 3
+
+
+class CheckError(EspnetEdgeError):
+    """A check failed: parity, checksum, gate. Exit code 4."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""How a network gets to a file: deploy rewrites, ONNX, parity proof, engines."""

@@ -1,0 +1,95 @@
+"""Writing files so that nothing is ever half there: a temporary file beside the target, then a rename."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_READ_BYTES = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of the file's bytes, read in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` in one step: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; the old file is then untouched.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` for UTF-8 text."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A folder to write several files in; they move into `target` together when the block ends without an error.
+
+    The files that they replace come back if the move itself fails, so `target` holds either all of the old
+    files or all of the new ones. `target` is created if missing, and removed again if this call created it
+    and nothing was written.
+
+    Raises:
+        OSError: `target` cannot be created or written, or the disk is full.
+    """
+    created = not target.exists()
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".staged-", dir=target) as name:
+            staging = Path(name) / "new"
+            staging.mkdir()
+            yield staging
+            _move_all(staging, target, Path(name) / "old")
+    except BaseException:
+        if created and not any(target.iterdir()):
+            target.rmdir()
+        raise
+
+
+def _move_all(staging: Path, target: Path, backup: Path) -> None:
+    backup.mkdir()
+    moved: list[str] = []
+    try:
+        for file in sorted(staging.iterdir()):
+            if (target / file.name).exists():
+                # A copy, not a move: the old file stays in place until the new one replaces it.
+                shutil.copy2(target / file.name, backup / file.name)
+            moved.append(file.name)
+            file.replace(target / file.name)
+    except BaseException:
+        for name in moved:
+            if (backup / name).exists():
+                (backup / name).replace(target / name)
+            else:
+                (target / name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""What is computed: the PyTorch networks, their weights and their counts."""

@@ -1,0 +1,1 @@
+"""What an inference costs: power traces, sensors, energy with its uncertainty."""

@@ -1,0 +1,1 @@
+"""How an artefact runs and how long it takes: manifest, runners, bench."""

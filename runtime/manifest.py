@@ -1,0 +1,223 @@
+"""The manifest: the sidecar `<file>.json` that says what an artefact is, how to feed it and how to read its answer.
+
+The artefact itself stays byte for byte what its own tools expect. The manifest carries the SHA-256 of the file, and
+that is checked before anything of the file is parsed: an engine is native code.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import CheckError, InputError
+from ..files import sha256_of, write_text
+
+SCHEMA_VERSION = 1
+_MAX_MANIFEST_BYTES = 4 << 20
+
+
+class _Record(BaseModel):
+    # Unknown fields are let through: a newer writer may say more than this reader needs.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class ClassInfo(_Record):
+    """A class: its name and the colour (red, green, blue) that pictures of results use."""
+
+    name: str
+    colour: tuple[int, int, int] | None = None
+
+
+class TensorInfo(_Record):
+    """An input or output. `shape` holds numbers, or a name such as "batch" where the size is free."""
+
+    name: str
+    dtype: Literal["float32", "float16", "uint8", "int32", "int64"]
+    shape: tuple[int | str, ...]
+    layout: str
+    meaning: str
+
+
+class Preprocessing(_Record):
+    """What the host does to a photo before inference.
+
+    `resize` "stretch": to exactly (height, width). "shorter_side_crop": the shorter side to `shorter_side`, then the
+    centre (height, width). Both with Pillow's antialiased bilinear filter. If `normalise_in_graph` is true the
+    network takes uint8 pixels as they are; else the host feeds (pixel * scale - mean) / std as float32.
+    """
+
+    colour_order: Literal["RGB"] = "RGB"
+    resize: Literal["stretch", "shorter_side_crop"]
+    height: int
+    width: int
+    shorter_side: int | None = None
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    normalise_in_graph: bool
+
+
+class Postprocessing(_Record):
+    """What the host does with the outputs.
+
+    "labels": nothing, the output is the label map. "argmax": class of the highest logit, the lowest class on a tie.
+    "top5": nothing, classes and scores come sorted. "softmax_top5": softmax, then the five highest.
+    """
+
+    kind: Literal["labels", "argmax", "top5", "softmax_top5"]
+
+
+class Macs(_Record):
+    """Multiply-accumulates of one image; `conv` and `linear` apart, because published "FLOPs" count only the first."""
+
+    conv: int
+    linear: int
+
+
+class WeightsInfo(_Record):
+    """Where the weights came from. `random` true: seeded random numbers, the answers mean nothing."""
+
+    source: str
+    sha256: str | None
+    random: bool
+
+
+class OnnxInfo(_Record):
+    """The ONNX file that the artefact is, or was built from."""
+
+    sha256: str
+    opset: int
+    ir_version: int
+
+
+class FileInfo(_Record):
+    """The artefact beside this manifest."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+class Profile(_Record):
+    """The batch sizes that an engine with a free batch was built for."""
+
+    minimum: int
+    optimum: int
+    maximum: int
+
+
+class EngineInfo(_Record):
+    """How an engine was built. `compute_capabilities` empty: the builder's portable default."""
+
+    builder: str
+    builder_version: str
+    precision: Literal["fp32", "fp16", "int8"]
+    compute_capabilities: tuple[str, ...]
+    device: str | None
+    profile: Profile | None
+
+
+class ParitySummary(_Record):
+    """The outcome of the parity proof; every number behind it is in the file `report`."""
+
+    passed: bool
+    max_abs_error: float
+    max_abs_error_tolerance: float
+    label_agreement: float
+    label_agreement_tolerance: float
+    cases: int
+    report: str
+
+
+class Manifest(_Record):
+    """Everything that a program needs to run the artefact and to say what it is."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    task: Literal["classification", "segmentation"]
+    network: str
+    width_mult: float
+    dataset: str
+    num_classes: int
+    classes: tuple[ClassInfo, ...] = Field(description="empty where the names are not known")
+    io: Literal["raw", "deploy"]
+    precision: Literal["fp32", "fp16", "int8"]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    preprocessing: Preprocessing
+    postprocessing: Postprocessing
+    macs: Macs
+    params: int
+    weights: WeightsInfo
+    onnx: OnnxInfo
+    file: FileInfo
+    engine: EngineInfo | None = None
+    parity: ParitySummary | None = None
+
+    def write(self, artefact: Path) -> None:
+        """Write this manifest beside `artefact`, in one step."""
+        write_text(manifest_path(artefact), self.model_dump_json(indent=2) + "\n")
+
+
+def manifest_path(artefact: Path) -> Path:
+    """`seg.onnx` -> `seg.onnx.json`."""
+    return artefact.with_name(artefact.name + ".json")
+
+
+def file_info(artefact: Path) -> FileInfo:
+    """Name, SHA-256 and size of a finished artefact."""
+    return FileInfo(name=artefact.name, sha256=sha256_of(artefact), bytes=artefact.stat().st_size)
+
+
+def read_manifest(artefact: Path) -> Manifest:
+    """The manifest beside `artefact`, parsed and validated, but not compared with the file.
+
+    Raises:
+        CheckError: it is missing, too large, not JSON, of a newer schema, or a field is missing or of another type.
+    """
+    path = manifest_path(artefact)
+    if not path.is_file():
+        raise CheckError(
+            f"{artefact}: no manifest {path.name} beside it; export it again with espnet-export, "
+            "or pass --trust if you know where the file is from"
+        )
+    if (size := path.stat().st_size) > _MAX_MANIFEST_BYTES:
+        raise CheckError(f"{path}: {size} bytes, a manifest has at most {_MAX_MANIFEST_BYTES}; export again")
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise CheckError(f"{path}: not a manifest, {_first_problem(error)}; export again") from None
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise CheckError(
+            f"{path}: schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}; "
+            "export again, or update espnet-edge"
+        )
+    return manifest
+
+
+def load_manifest(artefact: Path, *, trust: bool = False) -> Manifest | None:
+    """The manifest of `artefact` after its SHA-256 has been compared with the file's.
+
+    With `trust` a missing manifest gives None and a different SHA-256 is let through: the caller vouches for the file.
+
+    Raises:
+        InputError: `artefact` is not a file.
+        CheckError: no valid manifest, or the file is not the one that the manifest describes.
+    """
+    if not artefact.is_file():
+        raise InputError(f"{artefact}: no such file; make one with espnet-export, or check the path")
+    if trust and not manifest_path(artefact).exists():
+        return None
+    manifest = read_manifest(artefact)
+    if not trust and (actual := sha256_of(artefact)) != manifest.file.sha256:
+        raise CheckError(
+            f"{artefact}: sha256 {actual[:16]}..., its manifest says {manifest.file.sha256[:16]}...; the file was "
+            "changed or replaced: export it again, or pass --trust if you know where it is from"
+        )
+    return manifest
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem: Any = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+    return f"{where}: {problem['msg']}"
