@@ -1,0 +1,90 @@
+"""The data sets that the networks are trained on: class names and the colours that pictures of them use.
+
+Sources: VOC bit-interleaved colours and names as in the PASCAL VOC development kit; Cityscapes train ids 0..18 and
+colours as in cityscapesScripts. The official Cityscapes checkpoints have a 20th output, the ignore class, which was
+trained with weight 0.
+"""
+
+from dataclasses import dataclass
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Name, number of classes, and (name, colour) of each class where they are known."""
+
+    name: str
+    num_classes: int
+    classes: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+
+
+_VOC = (
+    ("background", (0, 0, 0)),
+    ("aeroplane", (128, 0, 0)),
+    ("bicycle", (0, 128, 0)),
+    ("bird", (128, 128, 0)),
+    ("boat", (0, 0, 128)),
+    ("bottle", (128, 0, 128)),
+    ("bus", (0, 128, 128)),
+    ("car", (128, 128, 128)),
+    ("cat", (64, 0, 0)),
+    ("chair", (192, 0, 0)),
+    ("cow", (64, 128, 0)),
+    ("diningtable", (192, 128, 0)),
+    ("dog", (64, 0, 128)),
+    ("horse", (192, 0, 128)),
+    ("motorbike", (64, 128, 128)),
+    ("person", (192, 128, 128)),
+    ("potted-plant", (0, 64, 0)),
+    ("sheep", (128, 64, 0)),
+    ("sofa", (0, 192, 0)),
+    ("train", (128, 192, 0)),
+    ("tv/monitor", (0, 64, 128)),
+)
+
+_CITYSCAPES = (
+    ("road", (128, 64, 128)),
+    ("sidewalk", (244, 35, 232)),
+    ("building", (70, 70, 70)),
+    ("wall", (102, 102, 156)),
+    ("fence", (190, 153, 153)),
+    ("pole", (153, 153, 153)),
+    ("traffic light", (250, 170, 30)),
+    ("traffic sign", (220, 220, 0)),
+    ("vegetation", (107, 142, 35)),
+    ("terrain", (152, 251, 152)),
+    ("sky", (70, 130, 180)),
+    ("person", (220, 20, 60)),
+    ("rider", (255, 0, 0)),
+    ("car", (0, 0, 142)),
+    ("truck", (0, 0, 70)),
+    ("bus", (0, 60, 100)),
+    ("train", (0, 80, 100)),
+    ("motorcycle", (0, 0, 230)),
+    ("bicycle", (119, 11, 32)),
+    ("background", (0, 0, 0)),
+)
+
+_DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset("imagenet", 1000),
+        Dataset("voc", len(_VOC), _VOC),
+        Dataset("cityscapes", len(_CITYSCAPES), _CITYSCAPES),
+    )
+}
+# What the published files call them.
+_ALIASES = {"city": "cityscapes", "pascal": "voc"}
+
+
+def get_dataset(name: str) -> Dataset:
+    """The data set called `name` ("city" and "pascal", the names in the published files, are understood).
+
+    Raises:
+        InputError: there is none of that name; the message lists those there are.
+    """
+    found = _DATASETS.get(_ALIASES.get(name, name))
+    if found is None:
+        raise InputError(f"data set {name!r} is unknown; there are {', '.join(sorted(_DATASETS))}")
+    return found

@@ -1,0 +1,108 @@
+"""The networks by name: `create_model("espnetv2_seg", width_mult=2.0)`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from ..errors import InputError
+from .checkpoint import load_checkpoint
+from .datasets import get_dataset
+from .espnetv2 import CHANNELS, ESPNetV2
+from .espnetv2_seg import ESPNetV2Seg
+from .spec import ModelSpec
+
+_WIDTHS = tuple(CHANNELS)
+_MODELS: dict[str, tuple[ModelSpec, Callable[..., nn.Module]]] = {}
+# The short names of the commands.
+_SHORT_NAMES = {"cls": "espnetv2_cls", "seg": "espnetv2_seg"}
+
+
+def register_model(spec: ModelSpec, factory: Callable[..., nn.Module]) -> None:
+    """Add a network. `factory(width_mult=..., num_classes=...)` makes it.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if spec.name in _MODELS:
+        raise ValueError(f"a model called {spec.name} is registered already")
+    _MODELS[spec.name] = (spec, factory)
+
+
+def list_models() -> tuple[str, ...]:
+    """Names of all networks, sorted."""
+    return tuple(sorted(_MODELS))
+
+
+def get_spec(name: str) -> ModelSpec:
+    """Facts about the network `name`; the short names "cls" and "seg" are understood.
+
+    Raises:
+        InputError: there is none of that name; the message lists those there are.
+    """
+    full_name = _SHORT_NAMES.get(name, name)
+    if full_name not in _MODELS:
+        known = ", ".join([*_SHORT_NAMES, *list_models()])
+        raise InputError(f"model {name!r} is unknown; there are {known}")
+    return _MODELS[full_name][0]
+
+
+def create_model(
+    name: str, *, width_mult: float | None = None, num_classes: int | None = None, weights: Path | str | None = None
+) -> nn.Module:
+    """The reference network `name` in evaluation mode, as published, without deploy rewrites.
+
+    Args:
+        name: a name of `list_models()`, or its short form.
+        width_mult: None takes the network's default.
+        num_classes: None takes that of the network's default data set.
+        weights: a checkpoint, official or ours, loaded strictly; None leaves PyTorch's initial values.
+
+    Raises:
+        InputError: unknown name or width, or a checkpoint that does not fit.
+    """
+    spec = get_spec(name)
+    width_mult = check_width(spec, width_mult)
+    if num_classes is None:
+        num_classes = get_dataset(spec.default_dataset).num_classes
+    model = _MODELS[spec.name][1](width_mult=width_mult, num_classes=num_classes).eval()
+    if weights is not None:
+        load_checkpoint(model, Path(weights))
+    return model
+
+
+def check_width(spec: ModelSpec, width_mult: float | None) -> float:
+    """`width_mult`, or the default for None.
+
+    Raises:
+        InputError: the network does not come in this width.
+    """
+    if width_mult is None:
+        return spec.default_width
+    if width_mult not in spec.widths:
+        widths = ", ".join(map(str, spec.widths))
+        raise InputError(f"{spec.name} has no width {width_mult}; there are {widths}")
+    return width_mult
+
+
+register_model(
+    ModelSpec(
+        name="espnetv2_cls",
+        task="classification",
+        widths=_WIDTHS,
+        default_width=2.0,
+        default_sizes={"imagenet": (224, 224)},
+    ),
+    ESPNetV2,
+)
+register_model(
+    ModelSpec(
+        name="espnetv2_seg",
+        task="segmentation",
+        widths=_WIDTHS,
+        default_width=2.0,
+        default_sizes={"cityscapes": (512, 1024), "voc": (384, 384)},
+        size_multiple=16,
+    ),
+    ESPNetV2Seg,
+)
