@@ -5,7 +5,6 @@ Source of the widths: model/classification/espnetv2.py of github.com/sacmehta/Ed
 
 from typing import NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import ConvNormAct
@@ -81,6 +80,6 @@ class ESPNetV2(ESPNetV2Encoder):
         """Logits of each image."""
         level4 = super().forward(image).level4
         level5 = self.head(self.stage5(self.down5(level4)))
-        pooled = F.adaptive_avg_pool2d(level5, 1).flatten(1)
+        pooled = level5.mean(dim=(2, 3), keepdim=True).flatten(1)
         logits: Tensor = self.classifier(self.dropout(pooled))
         return logits

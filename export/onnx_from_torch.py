@@ -1,0 +1,163 @@
+"""A PyTorch module as an ONNX file that TensorRT 8.5 to 11, ONNX Runtime and OpenVINO read: opset 17, IR 8, one file.
+
+PyTorch's exporter writes opset 18; the graph is lowered to 17 here, because TensorRT 8.5 and 8.6 end there.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import onnx
+import torch
+from onnx import version_converter
+from torch import Tensor, nn
+
+from ..version import __version__
+
+OPSET, IR_VERSION = 17, 8
+BATCH_NAME = "batch"
+
+# Operators that the ONNX parsers of TensorRT 8.5, 8.6, 10 and 11 list as supported in the forms that occur here
+# (github.com/onnx/onnx-tensorrt, docs/operators.md of each release). The networks need no more than these.
+PORTABLE_OPERATORS = frozenset(
+    """Add ArgMax AveragePool BatchNormalization Cast Concat Conv DepthToSpace Flatten Gemm GlobalAveragePool MatMul Mul
+    PRelu Relu Reshape Resize Shape Sigmoid Softmax Sub TopK Transpose""".split()
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Batch sizes of a file: one fixed size where all three agree, else free between `minimum` and `maximum`."""
+
+    minimum: int = 1
+    optimum: int = 1
+    maximum: int = 1
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the file accepts several batch sizes."""
+        return self.minimum != self.maximum
+
+    @property
+    def dimension(self) -> int | str:
+        """The first entry of shapes: the number, or the name of the free size."""
+        return BATCH_NAME if self.is_dynamic else self.optimum
+
+
+def onnx_from_torch(
+    module: nn.Module,
+    example: Tensor,
+    *,
+    input_name: str,
+    output_names: Sequence[str],
+    batch: Batch,
+    metadata: Mapping[str, str],
+) -> onnx.ModelProto:
+    """`module` as ONNX, checked and shape-inferred.
+
+    Args:
+        module: takes one tensor and gives a tuple of tensors; its sizes besides the batch are fixed by `example`.
+        example: an input; its batch size is the fixed one, and does not matter where `batch` is dynamic.
+        input_name: of the input tensor.
+        output_names: of the outputs, in order.
+        batch: sizes that the file accepts.
+        metadata: key and value pairs stored in the file.
+
+    Raises:
+        RuntimeError: the graph holds an operator outside `PORTABLE_OPERATORS`, or fails ONNX's own checks.
+    """
+    model = _traced(module, example, input_name, output_names, batch)
+    _use_global_pooling(model.graph)
+    model = version_converter.convert_version(model, OPSET)
+    model.ir_version = IR_VERSION
+    _drop_defaults_and_traces(model.graph)
+    _order_initializers(model.graph)
+    model.producer_name, model.producer_version = "espnet-edge", __version__
+    onnx.helper.set_model_props(model, dict(metadata))
+    if foreign := {node.op_type for node in model.graph.node} - PORTABLE_OPERATORS:
+        raise RuntimeError(f"the graph holds operators that not every TensorRT accepts: {', '.join(sorted(foreign))}")
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _traced(
+    module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str], batch: Batch
+) -> onnx.ModelProto:
+    dynamic_shapes = None
+    if batch.is_dynamic:
+        dynamic_shapes = ({0: torch.export.Dim(BATCH_NAME, min=1, max=max(batch.maximum, 2))},)
+        # A traced batch of one would be taken for a constant.
+        example = example[:1].expand(2, *example.shape[1:]).contiguous()
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=18,
+            input_names=[input_name],
+            output_names=list(output_names),
+            dynamic_shapes=dynamic_shapes,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what the exporter says of its own insides: deprecations in PyTorch, optional packages."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _use_global_pooling(graph: onnx.GraphProto) -> None:
+    """Means over height and width as GlobalAveragePool, which has one form in all opsets."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "ReduceMean":
+            continue
+        axes = sorted(int(axis) % 4 for axis in onnx.numpy_helper.to_array(constants[node.input[1]]))
+        keeps = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
+        if axes != [2, 3] or not keeps:
+            raise RuntimeError(f"{node.name}: a mean over axes {axes}; only means over height and width are lowered")
+        node.op_type = "GlobalAveragePool"
+        del node.input[1:]
+        del node.attribute[:]
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _drop_defaults_and_traces(graph: onnx.GraphProto) -> None:
+    """Take out what says nothing about the function: source positions of the exporting machine, resize leftovers."""
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+        if node.op_type == "Resize":
+            meaningful = [a for a in node.attribute if a.name in {"mode", "coordinate_transformation_mode"}]
+            del node.attribute[:]
+            node.attribute.extend(meaningful)
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    del graph.metadata_props[:]
+    graph.doc_string = ""
+    graph.name = "espnet_edge"
+
+
+def _order_initializers(graph: onnx.GraphProto) -> None:
+    """Sort the weights by name, so that equal networks give equal bytes."""
+    ordered = sorted(graph.initializer, key=lambda tensor: tensor.name)
+    del graph.initializer[:]
+    graph.initializer.extend(ordered)

@@ -1,0 +1,108 @@
+"""What a deployed file computes around the network: pixels in, labels or the best classes out.
+
+These wrappers define the two kinds of input and output, `raw` and `deploy`, once for every user of them: the export,
+the parity proof and the PyTorch runner.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import load_seeded_weights
+from .registry import create_model, get_spec
+from .weights import reopen
+
+TOP = 5  # how many classes a deployed classifier answers with
+
+
+class Normalise(nn.Module):
+    """Pixels to the network's input. pixels: uint8 (N, H, W, 3) RGB -> float32 (N, 3, H, W), (x / 255 - mean) / std."""
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+        super().__init__()
+        # Double precision until the constants are final.
+        offset = 255 * torch.tensor(mean, dtype=torch.float64)
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+        self.register_buffer("offset", offset.float().reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", scale.float().reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalise. The cast comes first: TensorRT takes uint8 at the network's edge only."""
+        return (pixels.float().permute(0, 3, 1, 2).contiguous() - self.offset) * self.scale
+
+
+class DeployNetwork(nn.Module):
+    """`network` between uint8 pixels and answers. pixels: uint8 (N, H, W, 3) RGB ->
+
+    segmentation: labels uint8 (N, H, W), the class of the highest logit;
+    classification: classes int32 (N, 5) and scores float32 (N, 5), softmax probabilities, highest first.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        task: Literal["classification", "segmentation"],
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.network = network
+        self.task = task
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Answers for each picture."""
+        logits = self.network(self.normalise(pixels))
+        if self.task == "segmentation":
+            # By way of float32: TensorRT 8.5 converts nothing else to uint8.
+            return (logits.argmax(dim=1).float().to(torch.uint8),)
+        scores, classes = torch.softmax(logits, dim=1).topk(TOP, dim=1)
+        return classes.to(torch.int32), scores
+
+
+class RawNetwork(nn.Module):
+    """`network` with its one output in a tuple, as `DeployNetwork` has it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Logits of each image."""
+        return (self.network(image),)
+
+
+def with_io(network: nn.Module, io: Literal["raw", "deploy"], *, name: str) -> nn.Module:
+    """`network`, called `name` in the registry, with the inputs and outputs that `io` stands for."""
+    if io == "raw":
+        return RawNetwork(network).eval()
+    spec = get_spec(name)
+    return DeployNetwork(network, task=spec.task, mean=spec.mean, std=spec.std).eval()
+
+
+def network_from_manifest_fields(
+    *,
+    network: str,
+    width_mult: float,
+    num_classes: int,
+    io: Literal["raw", "deploy"],
+    weights_source: str,
+    weights_sha256: str | None,
+    weights_random: bool,
+) -> nn.Module:
+    """The reference network behind an artefact, rebuilt from what its manifest says, with the same inputs and outputs.
+
+    Raises:
+        InputError: the network is unknown or the weights are not where the manifest says.
+        CheckError: the weights are not the ones that the manifest names.
+    """
+    weights = None if weights_random else reopen(weights_source, weights_sha256)
+    model = create_model(network, width_mult=width_mult, num_classes=num_classes, weights=weights)
+    if weights_random:
+        load_seeded_weights(model)
+    return with_io(model, io, name=network)
