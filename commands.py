@@ -25,28 +25,33 @@ def new_app() -> typer.Typer:
 
 
 def run(app: typer.Typer, program: str) -> None:
-    """Run `app` as the command `program` and exit: 0 done, 2 input, 3 not available, 4 check failed, 130 interrupted."""
+    """Run `app` as the command `program` and exit with its code: see `errors`, 130 when interrupted."""
     sys.exit(_exit_code_of(lambda: app(standalone_mode=False, prog_name=program), program))
 
 
 def _exit_code_of(call: Callable[[], Any], program: str) -> int:
     try:
         result = call()
-    except EspnetEdgeError as error:
-        return _report(program, str(error), error.exit_code)
-    except typer.TyperException as error:
-        return _report(program, f"{error.format_message()} (see {program} --help)", 2)
-    except typer.Exit as error:
-        return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return _report(program, "interrupted; earlier files are as they were", INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error, but Python must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        return _report(program, _os_error_line(error), 2)
+    except (EspnetEdgeError, typer.TyperException, typer.Abort, KeyboardInterrupt, OSError) as error:
+        message, exit_code = _explained(error, program)
+        print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+        return exit_code
     return result if isinstance(result, int) else 0
+
+
+def _explained(error: BaseException, program: str) -> tuple[str, int]:
+    """The line that the user reads, and the exit code."""
+    if isinstance(error, EspnetEdgeError):
+        return str(error), error.exit_code
+    if isinstance(error, typer.TyperException):
+        return f"{error.format_message()} (see {program} --help)", 2
+    if isinstance(error, OSError):
+        return _os_error_line(error), 2
+    return "interrupted; earlier files are as they were", INTERRUPTED
 
 
 def _os_error_line(error: OSError) -> str:
@@ -60,8 +65,3 @@ def _os_error_line(error: OSError) -> str:
         errno.ENOENT: "check the path",
     }.get(error.errno or 0, "check the path and the disk")
     return f"{where}: {error.strerror or error}; {way_out}"
-
-
-def _report(program: str, message: str, exit_code: int) -> int:
-    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
-    return exit_code

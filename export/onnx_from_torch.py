@@ -22,8 +22,31 @@ BATCH_NAME = "batch"
 # Operators that the ONNX parsers of TensorRT 8.5, 8.6, 10 and 11 list as supported in the forms that occur here
 # (github.com/onnx/onnx-tensorrt, docs/operators.md of each release). The networks need no more than these.
 PORTABLE_OPERATORS = frozenset(
-    """Add ArgMax AveragePool BatchNormalization Cast Concat Conv DepthToSpace Flatten Gemm GlobalAveragePool MatMul Mul
-    PRelu Relu Reshape Resize Shape Sigmoid Softmax Sub TopK Transpose""".split()
+    [
+        "Add",
+        "ArgMax",
+        "AveragePool",
+        "BatchNormalization",
+        "Cast",
+        "Concat",
+        "Conv",
+        "DepthToSpace",
+        "Flatten",
+        "Gemm",
+        "GlobalAveragePool",
+        "MatMul",
+        "Mul",
+        "PRelu",
+        "Relu",
+        "Reshape",
+        "Resize",
+        "Shape",
+        "Sigmoid",
+        "Softmax",
+        "Sub",
+        "TopK",
+        "Transpose",
+    ]
 )
 
 

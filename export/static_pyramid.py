@@ -29,14 +29,15 @@ class StaticPyramidPool(nn.Module):
         super().__init__()
         self.project = pool.project
         factors, terms = norm_as_affine(pool.fuse.norm)
-        channels = pool.branches[0].weight.shape[0]
+        convs = [conv for conv in pool.branches if isinstance(conv, nn.Conv2d)]
+        channels = convs[0].out_channels
         self.branches = nn.ModuleList(
             _static_branch(conv, scale, size, factor, term)
             for conv, scale, factor, term in zip(
-                pool.branches, SCALES, factors.split(channels), terms.split(channels), strict=True
+                convs, SCALES, torch.split(factors, channels), torch.split(terms, channels), strict=True
             )
         )
-        self.slopes = nn.ParameterList(nn.Parameter(s) for s in pool.fuse.act.weight.detach().split(channels))
+        self.slopes = nn.ParameterList(nn.Parameter(s) for s in torch.split(pool.fuse.act.weight.detach(), channels))
         self.mix = SumOfDepthwise(pool.mix)
         self.expand = pool.expand
         self.out = pool.out
@@ -63,7 +64,7 @@ class SumOfDepthwise(nn.Module):
         zero = torch.zeros_like(term)
         self.convs = nn.ModuleList(
             _depthwise(part, term if i == 0 else zero, stride=1, padding=1)
-            for i, part in enumerate(kernel.split(1, dim=1))
+            for i, part in enumerate(torch.split(kernel, 1, dim=1))
         )
         self.act = mix.act
 
@@ -203,9 +204,7 @@ def upsample_matrix(size: int, to: int) -> Tensor:
     return matrix
 
 
-def _static_branch(
-    conv: nn.Conv2d, scale: float, size: tuple[int, int], factor: Tensor, term: Tensor
-) -> nn.Module:
+def _static_branch(conv: nn.Conv2d, scale: float, size: tuple[int, int], factor: Tensor, term: Tensor) -> nn.Module:
     kernel = conv.weight.detach().double() * factor.reshape(-1, 1, 1, 1)
     scaled = scaled_size(size[0], scale), scaled_size(size[1], scale)
     if scale == 2.0 and all(2 * side == to for side, to in zip(size, scaled, strict=True)):
@@ -224,9 +223,7 @@ def _kernel_with_mean_of_2x2(kernel: Tensor) -> Tensor:
     return torch.stack(shifts).mean(dim=0)
 
 
-def _depthwise(
-    kernel: Tensor, bias: Tensor, *, stride: int, padding: int, groups: int | None = None
-) -> nn.Conv2d:
+def _depthwise(kernel: Tensor, bias: Tensor, *, stride: int, padding: int, groups: int | None = None) -> nn.Conv2d:
     out_channels, _, side, _ = kernel.shape
     groups = groups or out_channels
     conv = nn.Conv2d(groups, out_channels, side, stride, padding, groups=groups)

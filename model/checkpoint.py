@@ -1,17 +1,15 @@
 """Checkpoints: read without running their code, translated from the official names, loaded strictly.
 
-Official files are those of github.com/sacmehta/EdgeNets and github.com/sacmehta/ESPNetv2: a plain dictionary of tensors,
-some with the prefix "module." of a data-parallel wrapper, some inside {"state_dict": ...}.
+Official files are those of github.com/sacmehta/EdgeNets and github.com/sacmehta/ESPNetv2: a plain dictionary of
+tensors, some with the prefix "module." of a data-parallel wrapper, some inside {"state_dict": ...}.
 """
 
 import pickle
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -117,7 +115,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def describe(state: Mapping[str, Tensor]) -> str:
-    """What network a state dictionary in official names is, in words: "ESPNetv2 segmentation, width 2.0, 20 classes"."""
+    """What a state dictionary in official names holds, in words: "ESPNetv2 segmentation, width 2.0, 20 classes"."""
     if not any("spp_dw" in name for name in state):
         return f"something that is not ESPNetv2 ({len(state)} tensors, first {next(iter(state))})"
     if any(name.startswith("net.") for name in state):
@@ -130,47 +128,6 @@ def describe(state: Mapping[str, Tensor]) -> str:
     if "classifier.bias" in state:
         return f"ESPNetv2 classification, width {_width(state, '')}, {state['classifier.bias'].shape[0]} classes"
     return f"a part of ESPNetv2 ({len(state)} tensors)"
-
-
-def load_seeded_weights(model: nn.Module, *, salt: str = "") -> None:
-    """Fill `model` with pseudo-random weights that depend on nothing but the official names, the shapes and `salt`.
-
-    The scales keep the signal alive through all layers, so that logits differ between inputs. For each tensor:
-    u in [0, 1) from PCG64 seeded by crc32(salt + official name), s = 2u - 1; then by kind: running mean 0.05 s,
-    running variance 0.75 + 0.5 u, bias 0.1 s, batch-norm weight 0.9 + 0.2 u, PReLU slope 0.1 + 0.3 u, convolution
-    s sqrt(3 g / fan_in) with g = 0.5 depth-wise and 1.6 otherwise, linear 0.6 s sqrt(3 / in_features).
-    """
-    state = model.state_dict()
-    batch_norms = {name.rpartition(".")[0] for name in state if name.endswith(".running_mean")}
-    model.load_state_dict(
-        {
-            name: _seeded_tensor(name, tensor, salt=salt, is_norm=name.rpartition(".")[0] in batch_norms)
-            for name, tensor in state.items()
-        }
-    )
-
-
-def _seeded_tensor(name: str, tensor: Tensor, *, salt: str, is_norm: bool) -> Tensor:
-    kind, shape = name.rpartition(".")[2], tuple(tensor.shape)
-    if kind == "num_batches_tracked":
-        return torch.zeros_like(tensor)
-    generator = np.random.Generator(np.random.PCG64(zlib.crc32((salt + official_name(name)).encode())))
-    uniform = generator.random(tensor.numel()).reshape(shape)
-    signed = 2 * uniform - 1
-    if kind == "running_mean":
-        values = 0.05 * signed
-    elif kind == "running_var":
-        values = 0.75 + 0.5 * uniform
-    elif kind == "bias":
-        values = 0.1 * signed
-    elif len(shape) == 4:
-        gain = 0.5 if shape[1] == 1 and shape[2] > 1 else 1.6
-        values = signed * np.sqrt(3.0 * gain / (shape[1] * shape[2] * shape[3]))
-    elif len(shape) == 2:
-        values = signed * np.sqrt(3.0 / shape[1]) * 0.6
-    else:
-        values = 0.9 + 0.2 * uniform if is_norm else 0.1 + 0.3 * uniform
-    return torch.from_numpy(values.astype(np.float32))
 
 
 def _rename(name: str, rules: Iterable[tuple[str, str]]) -> str:

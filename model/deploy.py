@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import load_seeded_weights
 from .registry import create_model, get_spec
+from .seeded import load_seeded_weights
 from .weights import reopen
 
 TOP = 5  # how many classes a deployed classifier answers with

@@ -1,7 +1,7 @@
 """EESP, the Extremely Efficient Spatial Pyramid of depth-wise dilated convolutions, and its strided form.
 
 Source: Mehta et al., "ESPNetv2: A Light-weight, Power Efficient, and General Purpose Convolutional Neural Network",
-CVPR 2019, section 3; details of order and bias as in the authors' code (github.com/sacmehta/EdgeNets, nn_layers/eesp.py).
+CVPR 2019, section 3; order and biases as in the authors' code (github.com/sacmehta/EdgeNets, nn_layers/eesp.py).
 """
 
 import torch
@@ -17,7 +17,8 @@ def branch_dilations(receptive_field_limit: int) -> tuple[int, ...]:
     """Dilations of the branches of a unit whose 3x3 kernels may see at most `receptive_field_limit` pixels.
 
     Branch k wants an effective kernel of 3 + 2k; one beyond the limit falls back to 3. Sorted, as the hierarchical
-    fusion adds small receptive fields to larger ones. Limits 13, 9, 7, 5 give (1,2,3,4), (1,2,3,4), (1,1,2,3), (1,1,1,2).
+    fusion adds small receptive fields to larger ones. Limits of 9 and more give (1, 2, 3, 4), 7 gives (1, 1, 2, 3) and
+    5 gives (1, 1, 1, 2).
     """
     wanted = (3 + 2 * branch for branch in range(NUM_BRANCHES))
     kernels = sorted(size if size <= receptive_field_limit else 3 for size in wanted)
@@ -69,9 +70,7 @@ class StridedEESP(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, receptive_field_limit: int) -> None:
         super().__init__()
-        self.eesp = EESP(
-            in_channels, out_channels - in_channels, receptive_field_limit=receptive_field_limit, stride=2
-        )
+        self.eesp = EESP(in_channels, out_channels - in_channels, receptive_field_limit=receptive_field_limit, stride=2)
         self.reinforce = nn.Sequential(ConvNormAct(3, 3, 3), ConvNorm(3, out_channels, 1))
         self.act = nn.PReLU(out_channels)
 

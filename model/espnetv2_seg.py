@@ -51,8 +51,8 @@ class ESPNetV2Seg(nn.Module):
         x = self.pyramid4(level4)
         x = self.pyramid3(self.merge3(double(x) + self.skip3(level3)))
         x = self.pyramid2(self.merge2(double(x) + self.skip2(level2)))
-        x = self.pyramid1(self.merge1(double(x) + self.skip1(level1)))
-        return x  # type: ignore[no-any-return]
+        logits: Tensor = self.pyramid1(self.merge1(double(x) + self.skip1(level1)))
+        return logits
 
 
 class PyramidPool(nn.Module):

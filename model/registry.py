@@ -47,6 +47,11 @@ def get_spec(name: str) -> ModelSpec:
     return _MODELS[full_name][0]
 
 
+def short_name(spec: ModelSpec) -> str:
+    """The name that the commands and files use: "seg" for "espnetv2_seg"."""
+    return next((short for short, name in _SHORT_NAMES.items() if name == spec.name), spec.name)
+
+
 def create_model(
     name: str, *, width_mult: float | None = None, num_classes: int | None = None, weights: Path | str | None = None
 ) -> nn.Module:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED, formula_input
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from espnet_edge.model.checkpoint import load_seeded_weights, official_name
+from conftest import SHARED, formula_input
+from espnet_edge.model.checkpoint import official_name
 from espnet_edge.model.registry import create_model
+from espnet_edge.model.seeded import load_seeded_weights
 
 # Twice the largest difference between float32 and float64 runs of the official network is 3.2e-4 (segmentation).
 SEG_MAX_ABS, CLS_MAX_ABS = 1e-3, 5e-5

@@ -1,0 +1,183 @@
+"""The command `espnet-export`."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ..commands import console, new_app, run
+from ..errors import InputError, UnavailableError
+from ..files import write_text
+
+if TYPE_CHECKING:
+    from ..runtime.manifest import Manifest, TensorInfo
+    from .job import ExportResult
+
+app = new_app()
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
+  espnet-export seg --out build/seg
+  espnet-export seg --width 0.5 --dataset voc --size 256x256 --out build/voc
+  espnet-export seg --weights my_checkpoint.pth --photo street.jpg --out build/mine
+  espnet-export cls --batch 1,4,8 --io raw --engine none --out build/cls
+
+Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine; 4 a check failed
+(parity, checksum, or the engine builder refused the file); 130 interrupted.
+"""
+)
+def export_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="seg (segmentation) or cls (classification).")],
+    out: Annotated[Path, typer.Option(help="Folder for the files; made if missing.")],
+    width: Annotated[float | None, typer.Option(help="Width: 0.5, 1.0, 1.25, 1.5 or 2.0. [default: 2.0]")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="seg: cityscapes or voc; cls: imagenet. [default: the first]")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH",
+            help="Input in pixels. [default: cityscapes 512x1024, voc 384x384, imagenet 224x224]",
+        ),
+    ] = None,
+    batch: Annotated[str, typer.Option(metavar="N|MIN,OPT,MAX", help="One batch size, or a free one.")] = "1",
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|random|FILE",
+            help="auto: the published file, from the cache or the internet; without either, random, with a warning.",
+        ),
+    ] = "auto",
+    io: Annotated[
+        str,
+        typer.Option(
+            "--io",
+            metavar="deploy|raw",
+            help="deploy: pixels in, labels out. raw: normalised float32 in, logits out.",
+        ),
+    ] = "deploy",
+    precision: Annotated[str, typer.Option(help="fp32 is what this version exports.")] = "fp32",
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|tensorrt|tensorrt-rtx",
+            help="auto: TensorRT where it and a GPU are there, else TensorRT-RTX, which needs no GPU to build.",
+        ),
+    ] = "auto",
+    compute_capability: Annotated[
+        str | None,
+        typer.Option(metavar="8.6,8.9", help="GPUs of a TensorRT-RTX engine. [default: portable, Ampere and newer]"),
+    ] = None,
+    photo: Annotated[
+        list[Path] | None, typer.Option(help="A photo for the parity proof, beside the built-in inputs; repeatable.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write a summary as JSON, too.")] = None,
+) -> None:
+    """Export a network to ONNX, prove that it computes the same, and build an engine.
+
+    Writes NAME.onnx, its manifest NAME.onnx.json, the proof NAME.parity.json and, where an engine can be built,
+    NAME.trt and NAME.trt.json. The files appear together at the end; an export that fails changes nothing.
+    """
+    started = time.monotonic()
+    _check_precision(precision)
+    try:
+        from .job import ExportOptions, Progress, export, parse_batch, parse_size
+    except ImportError as error:
+        raise UnavailableError(
+            f"espnet-export needs {error.name}, which is not installed: pip install 'espnet-edge[export]'"
+        ) from error
+    stderr = console()
+
+    class ConsoleProgress(Progress):
+        def step(self, text: str) -> None:
+            status.update(f"{text} ...")
+            if not stderr.is_terminal:
+                stderr.print(f"[{time.monotonic() - started:5.1f} s] {text}", markup=False)
+
+        def warn(self, text: str) -> None:
+            stderr.print(f"WARNING: {text}", style="bold yellow", markup=False)
+
+    options = ExportOptions(
+        model=model,
+        out=out,
+        width_mult=width,
+        dataset=dataset,
+        size=parse_size(size) if size else None,
+        batch=parse_batch(batch),
+        weights=weights,
+        io=_checked_io(io),
+        engine=engine,
+        compute_capabilities=tuple(compute_capability.split(",")) if compute_capability else (),
+        photos=tuple(photo or ()),
+    )
+    with stderr.status("starting ...") as status:
+        result = export(options, ConsoleProgress())
+    seconds = time.monotonic() - started
+    if json_file is not None:
+        write_text(json_file, json.dumps(_summary(result, seconds), indent=2) + "\n")
+    _print_result(result, seconds)
+
+
+def main() -> None:
+    """Run the command and exit."""
+    run(app, "espnet-export")
+
+
+def _check_precision(precision: str) -> None:
+    if precision in {"fp16", "int8"}:
+        raise UnavailableError(f"--precision {precision}: this version exports fp32 only; leave the option out")
+    if precision != "fp32":
+        raise InputError(f"--precision {precision!r} is unknown; there is fp32")
+
+
+def _checked_io(io: str) -> Literal["raw", "deploy"]:
+    if io == "raw":
+        return "raw"
+    if io == "deploy":
+        return "deploy"
+    raise InputError(f"--io {io!r} is unknown; there are deploy, raw")
+
+
+def _print_result(result: "ExportResult", seconds: float) -> None:
+    manifest, summary = result.manifest, result.manifest.parity
+    assert summary is not None
+    described = {
+        manifest.file.name: f"ONNX opset {manifest.onnx.opset}: {_tensors(manifest)}",
+        summary.report: (
+            f"{summary.cases} inputs, largest error {summary.max_abs_error:.1e} "
+            f"(allowed {summary.max_abs_error_tolerance:.1e}), labels equal {summary.label_agreement:.6f}"
+        ),
+    }
+    if result.engine is not None and result.engine.engine is not None:
+        info = result.engine.engine
+        described[result.engine.file.name] = f"engine by {info.builder} {info.builder_version}, {info.precision}"
+    for path in result.files:
+        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB  {described.get(path.name, 'manifest')}")
+    if result.no_engine is not None:
+        print(f"no engine: {result.no_engine}")
+    artefact = next(path for path in result.files if path.name == manifest.file.name)
+    print(f"done in {seconds:.1f} s; try: espnet-run --engine {artefact} PHOTO --out results")
+
+
+def _tensors(manifest: "Manifest") -> str:
+    def text(tensor: "TensorInfo") -> str:
+        return f"{tensor.name} {tensor.dtype} ({', '.join(map(str, tensor.shape))})"
+
+    return f"{', '.join(map(text, manifest.inputs))} -> {', '.join(map(text, manifest.outputs))}"
+
+
+def _summary(result: "ExportResult", seconds: float) -> dict[str, object]:
+    return {
+        "schema_version": 1,
+        "files": [str(path) for path in result.files],
+        "manifest": result.manifest.model_dump(mode="json"),
+        "parity": result.parity.model_dump(mode="json"),
+        "engine": result.engine.model_dump(mode="json") if result.engine else None,
+        "no_engine": result.no_engine,
+        "seconds": seconds,
+    }

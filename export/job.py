@@ -1,0 +1,374 @@
+"""One export from start to end: weights, network, ONNX, parity proof, engine, files."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..errors import CheckError, InputError
+from ..files import staged, write_text
+from ..model.checkpoint import load_checkpoint
+from ..model.count import Counts, count
+from ..model.datasets import Dataset, get_dataset
+from ..model.deploy import TOP, with_io
+from ..model.registry import check_width, create_model, get_spec, short_name
+from ..model.seeded import load_seeded_weights
+from ..model.spec import ModelSpec
+from ..model.weights import WeightsChoice, resolve
+from ..runtime.images import load_photo, preprocess
+from ..runtime.manifest import (
+    ClassInfo,
+    FileInfo,
+    Macs,
+    Manifest,
+    OnnxInfo,
+    Postprocessing,
+    Preprocessing,
+    TensorInfo,
+    WeightsInfo,
+    file_info,
+    manifest_path,
+    read_manifest,
+)
+from ..version import __version__
+from .engine_from_onnx import Builder, Engine, engine_from_onnx, find_builder
+from .onnx_from_torch import IR_VERSION, OPSET, Batch, onnx_from_torch
+from .parity import ParityReport, parity_inputs, prove_parity
+from .rewrite import rewritten
+
+INPUT_NAME = "image"
+# Classification pictures are cut from the middle of one that is this much larger, as in training.
+_CLASSIFICATION_RESIZE = 256 / 224
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is to be exported. Sizes are (height, width); None takes the network's default."""
+
+    model: str
+    out: Path
+    width_mult: float | None = None
+    dataset: str | None = None
+    size: tuple[int, int] | None = None
+    batch: Batch = field(default_factory=Batch)
+    weights: str = "auto"
+    io: Literal["raw", "deploy"] = "deploy"
+    engine: str = "auto"
+    compute_capabilities: tuple[str, ...] = ()
+    photos: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written, and what was found on the way. `no_engine`: the reason where there is none."""
+
+    files: tuple[Path, ...]
+    manifest: Manifest
+    parity: ParityReport
+    engine: Manifest | None
+    no_engine: str | None
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The options with all defaults filled in and checked."""
+
+    name: str
+    spec: ModelSpec
+    width_mult: float
+    dataset: Dataset
+    size: tuple[int, int]
+    batch: Batch
+    io: Literal["raw", "deploy"]
+
+
+class Progress:
+    """What an export tells while it works; this one says nothing."""
+
+    def step(self, text: str) -> None:
+        """A part of the work begins."""
+
+    def warn(self, text: str) -> None:
+        """Something that the user must know."""
+
+
+def export(options: ExportOptions, progress: Progress) -> ExportResult:
+    """Export a network: `NAME.onnx`, its manifest, its parity proof, and an engine where one can be built.
+
+    Everything is checked before work begins, and the files appear together at the end: an export that fails or is
+    interrupted leaves the folder as it was, except for `NAME.parity.failed.json` where the parity proof failed.
+
+    Raises:
+        InputError: an option that does not fit the network, weights or a photo that cannot be used.
+        UnavailableError: the engine builder that was asked for is not there.
+        CheckError: weights with a wrong checksum, parity missed, or the builder refused the file.
+        OSError: the folder cannot be written.
+    """
+    target = _checked_target(options)
+    builder = "no engine was asked for" if options.engine == "none" else find_builder(options.engine)
+    photos = [(path.name, preprocess(load_photo(path), _preprocessing(target))) for path in options.photos]
+    with staged(options.out) as folder:
+        progress.step("weights")
+        weights = resolve(
+            options.weights,
+            network=target.spec.name,
+            width_mult=target.width_mult,
+            dataset=target.dataset.name,
+            size=target.size,
+            warn=progress.warn,
+        )
+        network = _network(target, weights)
+        progress.step("ONNX")
+        manifest = _manifest(target, weights, count(network, (3, *target.size)))
+        model = _onnx(target, network, manifest)
+        artefact = folder / f"{target.name}.onnx"
+        artefact.write_bytes(model.SerializeToString(deterministic=True))
+        report = _proven(options.out, target, network, model, artefact, photos, progress)
+        write_text(folder / _report_name(target), report.model_dump_json(indent=2) + "\n")
+        info = file_info(artefact)
+        manifest = manifest.model_copy(
+            update={
+                "onnx": OnnxInfo(sha256=info.sha256, opset=OPSET, ir_version=IR_VERSION),
+                "file": info,
+                "parity": report.summary(_report_name(target)),
+            }
+        )
+        manifest.write(artefact)
+        engine = None
+        if isinstance(builder, Builder):
+            progress.step(f"engine ({builder.name} {builder.version})")
+            engine = _write_engine(folder, target, manifest, builder, artefact.read_bytes(), options)
+        names = sorted(path.name for path in folder.iterdir())
+    (options.out / _failed_report_name(target)).unlink(missing_ok=True)
+    if engine is None:
+        _warn_of_old_engine(options.out / f"{target.name}.trt", manifest, progress)
+    no_engine = None if isinstance(builder, Builder) else builder
+    return ExportResult(tuple(options.out / name for name in names), manifest, report, engine, no_engine)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "512x1024" -> (512, 1024): height, then width.
+
+    Raises:
+        InputError: the text has another form.
+    """
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None:
+        raise InputError(f"--size {text!r} is no size; give HEIGHTxWIDTH in pixels, such as 512x1024")
+    return int(match.group(1)), int(match.group(2))
+
+
+def parse_batch(text: str) -> Batch:
+    """ "1" -> one fixed size, "1,4,8" -> minimum, optimum, maximum of a free size.
+
+    Raises:
+        InputError: the text has another form, or the numbers do not ascend.
+    """
+    if re.fullmatch(r"\d{1,4}(,\d{1,4},\d{1,4})?", text):
+        numbers = [int(part) for part in text.split(",")]
+        batch = Batch(*numbers) if len(numbers) == 3 else Batch(numbers[0], numbers[0], numbers[0])
+        if 1 <= batch.minimum <= batch.optimum <= batch.maximum:
+            return batch
+    raise InputError(f"--batch {text!r} is no batch; give a number, or MIN,OPT,MAX that ascend, such as 1,4,8")
+
+
+def _checked_target(options: ExportOptions) -> _Target:
+    spec = get_spec(options.model)
+    width_mult = check_width(spec, options.width_mult)
+    dataset = get_dataset(options.dataset or spec.default_dataset)
+    if dataset.name not in spec.default_sizes:
+        raise InputError(
+            f"{spec.name} has no form for data set {dataset.name}; there are {', '.join(spec.default_sizes)}"
+        )
+    size = options.size or spec.default_sizes[dataset.name]
+    if not spec.accepts(size):
+        raise InputError(_size_problem(spec, size))
+    return _Target(short_name(spec), spec, width_mult, dataset, size, options.batch, options.io)
+
+
+def _size_problem(spec: ModelSpec, size: tuple[int, int]) -> str:
+    multiple = spec.size_multiple
+    rule = f"sides of {spec.min_size} to {spec.max_size} pixels"
+    if multiple > 1:
+        rule += f" that are 0 or {multiple - 1} modulo {multiple}"
+    nearest = " or ".join(dict.fromkeys(f"{h}x{w}" for h, w in spec.nearest_sizes(size)))
+    return f"--size {size[0]}x{size[1]} (HEIGHTxWIDTH) does not work: {spec.name} takes {rule}; the nearest: {nearest}"
+
+
+def _network(target: _Target, weights: WeightsChoice) -> nn.Module:
+    network = create_model(target.spec.name, width_mult=target.width_mult, num_classes=target.dataset.num_classes)
+    if weights.path is None:
+        load_seeded_weights(network)
+    else:
+        load_checkpoint(network, weights.path)
+    return network
+
+
+def _onnx(target: _Target, network: nn.Module, manifest: Manifest) -> onnx.ModelProto:
+    module = with_io(rewritten(network, target.size), target.io, name=target.spec.name)
+    batch = target.batch.optimum
+    example = (
+        torch.zeros(batch, *target.size, 3, dtype=torch.uint8)
+        if target.io == "deploy"
+        else torch.zeros(batch, 3, *target.size)
+    )
+    return onnx_from_torch(
+        module,
+        example,
+        input_name=INPUT_NAME,
+        output_names=[tensor.name for tensor in manifest.outputs],
+        batch=target.batch,
+        metadata=_metadata(manifest),
+    )
+
+
+def _metadata(manifest: Manifest) -> dict[str, str]:
+    """The manifest's essentials, for tools that show what an ONNX file says of itself."""
+    essentials = manifest.model_dump(
+        mode="json",
+        include={"name", "task", "network", "width_mult", "dataset", "num_classes", "io", "preprocessing", "weights"},
+    )
+    essentials["classes"] = [c.name for c in manifest.classes]
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in essentials.items()}
+    return {"espnet_edge_version": __version__, **texts}
+
+
+def _proven(
+    out: Path,
+    target: _Target,
+    network: nn.Module,
+    model: onnx.ModelProto,
+    artefact: Path,
+    photos: Sequence[tuple[str, NDArray[np.uint8]]],
+    progress: Progress,
+) -> ParityReport:
+    inputs = parity_inputs(target.spec, target.io, target.size, target.batch, photos)
+    report = prove_parity(
+        network,
+        model,
+        inputs,
+        spec=target.spec,
+        io=target.io,
+        onnx_sha256=file_info(artefact).sha256,
+        on_case=lambda case: progress.step(f"parity: {case.name}, largest error {case.max_abs_error:.1e}"),
+    )
+    if report.passed:
+        return report
+    failed = out / _failed_report_name(target)
+    write_text(failed, report.model_dump_json(indent=2) + "\n")
+    worst = next(case for case in report.cases if not case.passed)
+    raise CheckError(
+        f"parity missed on input {worst.name!r}: largest error {worst.max_abs_error:.2e} (allowed "
+        f"{worst.tolerance.max_abs_error:.2e}), mean {worst.mean_abs_error:.2e} (allowed "
+        f"{worst.tolerance.mean_abs_error:.2e}), labels equal {worst.label_agreement_where_decided:.6f} (required "
+        f"{worst.tolerance.label_agreement}); nothing was exported, all figures are in {failed}"
+    )
+
+
+def _write_engine(
+    folder: Path, target: _Target, manifest: Manifest, builder: Builder, model: bytes, options: ExportOptions
+) -> Manifest:
+    engine: Engine = engine_from_onnx(
+        builder,
+        model,
+        input_name=INPUT_NAME,
+        batch=target.batch,
+        compute_capabilities=options.compute_capabilities,
+    )
+    artefact = folder / f"{target.name}.trt"
+    artefact.write_bytes(engine.data)
+    # The proof was made with the ONNX file, so the engine's manifest names it as that file's, not as its own.
+    described = manifest.model_copy(update={"file": file_info(artefact), "engine": engine.info, "parity": None})
+    described.write(artefact)
+    return described
+
+
+def _warn_of_old_engine(engine: Path, manifest: Manifest, progress: Progress) -> None:
+    """An engine of an earlier export stays where it is; say so where it no longer belongs to the ONNX file."""
+    if not (engine.exists() and manifest_path(engine).exists()):
+        return
+    try:
+        built_from = read_manifest(engine).onnx.sha256
+    except CheckError:
+        built_from = "unknown"
+    if built_from != manifest.onnx.sha256:
+        progress.warn(f"{engine} is from an earlier export and was not built from the new {manifest.file.name}")
+
+
+def _manifest(target: _Target, weights: WeightsChoice, counts: Counts) -> Manifest:
+    """The manifest of the ONNX file; checksums and the proof are filled in when they are known."""
+    unknown = FileInfo(name=f"{target.name}.onnx", sha256="", bytes=0)
+    classes = tuple(ClassInfo(name=name, colour=colour) for name, colour in target.dataset.classes)
+    inputs, outputs, postprocessing = _tensors(target)
+    return Manifest(
+        name=target.name,
+        task=target.spec.task,
+        network=target.spec.name,
+        width_mult=target.width_mult,
+        dataset=target.dataset.name,
+        num_classes=target.dataset.num_classes,
+        classes=classes,
+        io=target.io,
+        precision="fp32",
+        inputs=inputs,
+        outputs=outputs,
+        preprocessing=_preprocessing(target),
+        postprocessing=postprocessing,
+        macs=Macs(conv=counts.conv_macs, linear=counts.linear_macs),
+        params=counts.params,
+        weights=WeightsInfo(source=weights.source, sha256=weights.sha256, random=weights.random),
+        onnx=OnnxInfo(sha256="", opset=OPSET, ir_version=IR_VERSION),
+        file=unknown,
+    )
+
+
+def _preprocessing(target: _Target) -> Preprocessing:
+    height, width = target.size
+    is_cls = target.spec.task == "classification"
+    return Preprocessing(
+        resize="shorter_side_crop" if is_cls else "stretch",
+        height=height,
+        width=width,
+        shorter_side=round(max(height, width) * _CLASSIFICATION_RESIZE) if is_cls else None,
+        scale=1 / 255,
+        mean=target.spec.mean,
+        std=target.spec.std,
+        normalise_in_graph=target.io == "deploy",
+    )
+
+
+def _tensors(target: _Target) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...], Postprocessing]:
+    batch, (height, width), classes = target.batch.dimension, target.size, target.dataset.num_classes
+    is_seg = target.spec.task == "segmentation"
+
+    def tensor(name: str, dtype: Any, shape: tuple[int | str, ...], layout: str, meaning: str) -> TensorInfo:
+        return TensorInfo(name=name, dtype=dtype, shape=(batch, *shape), layout=layout, meaning=meaning)
+
+    if target.io == "raw":
+        image = tensor(INPUT_NAME, "float32", (3, height, width), "NCHW", "RGB, (pixel / 255 - mean) / std")
+        shape, layout = ((classes, height, width), "NCHW") if is_seg else ((classes,), "NC")
+        logits = tensor("logits", "float32", shape, layout, "before softmax")
+        return (image,), (logits,), Postprocessing(kind="argmax" if is_seg else "softmax_top5")
+    image = tensor(INPUT_NAME, "uint8", (height, width, 3), "NHWC", "RGB pixels")
+    if is_seg:
+        labels = tensor("labels", "uint8", (height, width), "NHW", "class of each pixel")
+        return (image,), (labels,), Postprocessing(kind="labels")
+    best = tensor("classes", "int32", (TOP,), "NC", f"the {TOP} best classes, best first")
+    scores = tensor("scores", "float32", (TOP,), "NC", "softmax probability of each of `classes`")
+    return (image,), (best, scores), Postprocessing(kind="top5")
+
+
+def _report_name(target: _Target) -> str:
+    return f"{target.name}.parity.json"
+
+
+def _failed_report_name(target: _Target) -> str:
+    return f"{target.name}.parity.failed.json"

@@ -1,0 +1,254 @@
+"""The parity proof: the published network in PyTorch against the exported file in ONNX Runtime, on the same inputs.
+
+The file's own graph is run, with the logits read out beside its outputs, so that the numbers stand for the file as it
+is delivered, also where it ends in a label map.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from torch import nn
+
+from ..model.deploy import Normalise
+from ..model.seeded import formula_image
+from ..model.spec import ModelSpec
+from ..runtime.manifest import ParitySummary
+from .onnx_from_torch import Batch
+
+Floats = NDArray[np.float32]
+Io = Literal["raw", "deploy"]
+
+SCHEMA_VERSION = 1
+MIN_LABEL_AGREEMENT = 0.9999
+_BASE_TOLERANCE = {"segmentation": 1e-3, "classification": 1e-4}
+# Largest logit that published networks give on photos; checkpoints with larger ones have that much more rounding.
+_USUAL_LOGIT = 64.0
+_TAPPED_LOGITS = "logits_before_answer"
+
+
+class Tolerance(BaseModel):
+    """What a case must keep. Units: those of the logits, and fractions of pixels or pictures."""
+
+    max_abs_error: float
+    mean_abs_error: float
+    label_agreement: float
+    reason: str
+
+
+class ParityCase(BaseModel):
+    """One input. `undecided`: fraction of pixels whose two best logits differ by less than the tolerance."""
+
+    name: str
+    batch: int
+    max_abs_error: float
+    mean_abs_error: float
+    p99_abs_error: float
+    cosine: float
+    label_agreement: float
+    label_agreement_where_decided: float
+    undecided: float
+    outputs_follow_logits: bool
+    tolerance: Tolerance
+    passed: bool
+
+
+class ParityReport(BaseModel):
+    """All cases of one file."""
+
+    schema_version: int = SCHEMA_VERSION
+    reference: str
+    candidate: str
+    onnx_sha256: str
+    passed: bool
+    cases: list[ParityCase]
+
+    def summary(self, report_name: str) -> ParitySummary:
+        """The worst of each figure, for the manifest."""
+        worst = max(self.cases, key=lambda case: case.max_abs_error / case.tolerance.max_abs_error)
+        return ParitySummary(
+            passed=self.passed,
+            max_abs_error=worst.max_abs_error,
+            max_abs_error_tolerance=worst.tolerance.max_abs_error,
+            label_agreement=min(case.label_agreement_where_decided for case in self.cases),
+            label_agreement_tolerance=MIN_LABEL_AGREEMENT,
+            cases=len(self.cases),
+            report=report_name,
+        )
+
+
+def parity_inputs(
+    spec: ModelSpec, io: Io, size: tuple[int, int], batch: Batch, photos: Sequence[tuple[str, NDArray[np.uint8]]]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Name and input array of each case, one at a time: formula, noise, photos, and each batch size of a free batch.
+
+    Args:
+        spec: gives mean and standard deviation.
+        io: "deploy" inputs are uint8 (N, H, W, 3), "raw" ones float32 (N, 3, H, W).
+        size: (height, width).
+        batch: what the file accepts.
+        photos: name and pixels, uint8 (H, W, 3), already at `size`.
+    """
+    sizes = sorted({batch.minimum, batch.optimum, batch.maximum})
+    smallest = sizes[0]
+    generator = np.random.default_rng(0)
+    noise = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(2)]
+    formula = _pixels_from_normalised(formula_image(*size), spec)
+    pictures = [("formula", formula), *((f"noise {i}", pixels) for i, pixels in enumerate(noise)), *photos]
+    for name, pixels in pictures:
+        yield name, _as_input([pixels] * smallest, spec, io)
+    for count in sizes[1:]:
+        # Different pictures in one batch: a file that mixes them up must not pass.
+        cycle = itertools.islice(itertools.cycle([formula, *noise]), count)
+        yield f"batch of {count}", _as_input(list(cycle), spec, io)
+
+
+def prove_parity(
+    network: nn.Module,
+    model: onnx.ModelProto,
+    inputs: Iterable[tuple[str, NDArray[Any]]],
+    *,
+    spec: ModelSpec,
+    io: Io,
+    onnx_sha256: str,
+    on_case: Callable[[ParityCase], None],
+) -> ParityReport:
+    """Compare on all inputs.
+
+    Args:
+        network: the reference, which takes normalised images and gives logits.
+        model: the exported file.
+        inputs: from `parity_inputs`.
+        spec: task, mean and standard deviation.
+        io: which inputs and outputs `model` has.
+        onnx_sha256: of the file, for the report.
+        on_case: told of each case when it is done.
+    """
+    session = _session_with_logits(model, io)
+    cases = []
+    for name, array in inputs:
+        cases.append(_compare(network, session, name, array, spec, io))
+        on_case(cases[-1])
+    return ParityReport(
+        reference=f"PyTorch {torch.__version__}, the published network",
+        candidate=f"ONNX Runtime {onnxruntime.__version__}, CPU",
+        onnx_sha256=onnx_sha256,
+        passed=all(case.passed for case in cases),
+        cases=cases,
+    )
+
+
+def _pixels_from_normalised(image: Floats, spec: ModelSpec) -> NDArray[np.uint8]:
+    pixels = 255 * (image.transpose(1, 2, 0) * np.array(spec.std) + np.array(spec.mean))
+    rounded: NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return rounded
+
+
+def _as_input(pixels: list[NDArray[np.uint8]], spec: ModelSpec, io: Io) -> NDArray[Any]:
+    batch = np.stack(pixels)
+    if io == "deploy":
+        return batch
+    normalised: Floats = Normalise(spec.mean, spec.std)(torch.from_numpy(batch)).numpy()
+    return normalised
+
+
+def _session_with_logits(model: onnx.ModelProto, io: Io) -> onnxruntime.InferenceSession:
+    """The file's graph, with the tensor that the answer is computed from as one more output."""
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(model)
+    if io == "deploy":
+        source = next(node.input[0] for node in tapped.graph.node if node.op_type in {"ArgMax", "Softmax"})
+        tapped.graph.node.append(onnx.helper.make_node("Identity", [source], [_TAPPED_LOGITS]))
+        tapped.graph.output.append(onnx.helper.make_tensor_value_info(_TAPPED_LOGITS, onnx.TensorProto.FLOAT, None))
+    return onnxruntime.InferenceSession(tapped.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def _compare(
+    network: nn.Module,
+    session: onnxruntime.InferenceSession,
+    name: str,
+    array: NDArray[Any],
+    spec: ModelSpec,
+    io: Io,
+) -> ParityCase:
+    with torch.inference_mode():
+        image = torch.from_numpy(array)
+        expected: Floats = network(Normalise(spec.mean, spec.std)(image) if io == "deploy" else image).numpy()
+    outputs = session.run(None, {session.get_inputs()[0].name: array})
+    logits: Floats = outputs[-1]
+    tolerance = _tolerance(expected, spec)
+    error = np.abs(logits.astype(np.float64) - expected)
+    labels, expected_labels = logits.argmax(axis=1), expected.argmax(axis=1)
+    decided = _margin(expected) >= tolerance.max_abs_error
+    agree = labels == expected_labels
+    case = {
+        "max_abs_error": float(error.max()),
+        "mean_abs_error": float(error.mean()),
+        "label_agreement_where_decided": float(agree[decided].mean()) if decided.any() else 1.0,
+        "outputs_follow_logits": _follow(outputs[:-1], logits, spec) if io == "deploy" else True,
+    }
+    passed = (
+        case["max_abs_error"] <= tolerance.max_abs_error
+        and case["mean_abs_error"] <= tolerance.mean_abs_error
+        and case["label_agreement_where_decided"] >= tolerance.label_agreement
+        and bool(case["outputs_follow_logits"])
+    )
+    return ParityCase(
+        name=name,
+        batch=len(array),
+        p99_abs_error=float(np.quantile(error, 0.99)),
+        cosine=_cosine(logits, expected),
+        label_agreement=float(agree.mean()),
+        undecided=float(1 - decided.mean()),
+        tolerance=tolerance,
+        passed=passed,
+        **case,
+    )
+
+
+def _tolerance(expected: Floats, spec: ModelSpec) -> Tolerance:
+    base = _BASE_TOLERANCE[spec.task]
+    largest = float(np.abs(expected).max())
+    allowed = base * max(1.0, largest / _USUAL_LOGIT)
+    return Tolerance(
+        max_abs_error=allowed,
+        mean_abs_error=allowed / 10,
+        label_agreement=MIN_LABEL_AGREEMENT,
+        reason=(
+            f"float32 rounding in another order; {base:g} for logits up to {_USUAL_LOGIT:g}, in proportion above "
+            f"(largest here {largest:.1f}); labels are compared where the two best logits differ by at least that"
+        ),
+    )
+
+
+def _margin(logits: Floats) -> Floats:
+    """Difference of the two highest logits of each pixel or picture."""
+    top_two = np.partition(logits, -2, axis=1)
+    margin: Floats = top_two[:, -1] - top_two[:, -2]
+    return margin
+
+
+def _follow(outputs: list[NDArray[Any]], logits: Floats, spec: ModelSpec) -> bool:
+    """Whether the file's answers are the ones that its own logits give."""
+    if spec.task == "segmentation":
+        return bool(np.array_equal(outputs[0], logits.argmax(axis=1)))
+    classes, scores = outputs
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    softmax = exponentials / exponentials.sum(axis=1, keepdims=True)
+    best = -np.sort(-softmax, axis=1)[:, : classes.shape[1]]
+    return bool(
+        np.allclose(scores, best, atol=1e-6)
+        and np.allclose(np.take_along_axis(softmax, classes, axis=1), scores, atol=1e-6)
+    )
+
+
+def _cosine(a: Floats, b: Floats) -> float:
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / norm if norm else 1.0
