@@ -1,0 +1,78 @@
+# The habits of the project: `make help` lists them. Each target installs what it needs into .venv first.
+
+MODEL ?= seg
+OUT ?= build/$(MODEL)
+PYTHON ?= python3
+VENV ?= .venv
+# On a Jetson: make export VENV_FLAGS=--system-site-packages, so that JetPack's TensorRT is seen.
+VENV_FLAGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ARTEFACT := $(OUT)/$(notdir $(MODEL)).onnx
+# Every variable becomes the option of the same name; one that is not set leaves the command's default.
+EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS IO PRECISION ENGINE,\
+	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
+BENCH_OPTIONS := $(foreach option,RUNTIME THREADS ROUNDS ITERATIONS,\
+	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
+TYPED := model export runtime power
+
+.PHONY: help install export bench test lint type fmt clean
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@echo "Targets:"
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@echo "Variables, with the options of espnet-export and espnet-bench behind them:"
+	@echo "  export: MODEL=seg|cls  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc  SIZE=512x1024 (HEIGHTxWIDTH)"
+	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  IO=deploy|raw  PRECISION=fp32"
+	@echo "          ENGINE=auto|none|tensorrt|tensorrt-rtx"
+	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  THREADS=2  ROUNDS=5  ITERATIONS=10"
+	@echo "  all:    PYTHON=python3  VENV=.venv  VENV_FLAGS=--system-site-packages (on a Jetson)"
+
+install: $(VENV)/.installed ## Make .venv with everything that export and bench need, at pinned versions
+
+export: $(VENV)/.installed ## Export MODEL to OUT: ONNX, manifest, parity proof, engine
+	$(BIN)/espnet-export '$(MODEL)' --out '$(OUT)' $(EXPORT_OPTIONS)
+
+bench: $(ARTEFACT) ## Latency of MODEL in ONNX Runtime, OpenVINO and PyTorch, interleaved
+	$(BIN)/espnet-bench --engine '$(ARTEFACT)' $(BENCH_OPTIONS)
+
+$(ARTEFACT): | $(VENV)/.installed
+	$(MAKE) export
+
+test: $(VENV)/.installed-dev ## All tests that this machine can run
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev ## Style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(VENV)/.installed-dev build/lint/espnet_edge ## Types of the whole package
+	MYPYPATH=build/lint $(BIN)/mypy $(foreach package,$(TYPED),-p espnet_edge.$(package)) \
+		-m espnet_edge.commands -m espnet_edge.files -m espnet_edge.errors
+
+fmt: $(VENV)/.installed-dev ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove .venv and everything built
+	rm -rf build $(VENV) .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), Python 3.10 or newer is needed; name one with PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
+	$(PIP) --editable '.[export,openvino]'
+	@$(PIP) --editable '.[rtx]' || \
+		echo "No TensorRT-RTX wheel for this platform: exports will have no engine unless TensorRT is there."
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+# mypy looks for a folder called espnet_edge; the link gives the repository root that name.
+build/lint/espnet_edge:
+	@mkdir -p build/lint
+	@ln -sfn ../.. $@
