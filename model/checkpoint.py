@@ -6,6 +6,7 @@ tensors, some with the prefix "module." of a data-parallel wrapper, some inside 
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -99,7 +100,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if (size := path.stat().st_size) > _MAX_CHECKPOINT_BYTES:
         raise InputError(f"{path}: {size} bytes, a checkpoint has at most {_MAX_CHECKPOINT_BYTES}; check the path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # PyTorch remarks on unusual pickles before it refuses them; the refusal is what the user needs.
+            warnings.simplefilter("ignore", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: {_unpickling_problem(error)}") from None
     except (EOFError, KeyError, RuntimeError, ValueError, UnicodeDecodeError, zipfile.BadZipFile) as error:
@@ -168,12 +172,12 @@ def _way_out(found: str, asked: str) -> str:
 
 
 def _unpickling_problem(error: pickle.UnpicklingError) -> str:
-    text = str(error)
-    if "Unsupported global" in text or "GLOBAL" in text:
-        found = re.search(r"GLOBAL (\S+)", text)
-        what = f" ({found.group(1)})" if found else ""
-        return f"holds Python objects that would run code when opened{what}; it is not opened: give a plain state_dict"
-    return f"truncated or not a checkpoint ({_first_line(error)}); download it again or check the path"
+    if found := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"would run code when opened ({found.group(1)}); it is not opened: give a plain dictionary of tensors"
+    return (
+        "truncated or not a checkpoint, or it holds objects that would run code when opened; it is not opened: "
+        "download it again, or give a plain dictionary of tensors"
+    )
 
 
 def _first_line(error: BaseException) -> str:
