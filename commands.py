@@ -63,5 +63,8 @@ def _os_error_line(error: OSError) -> str:
         errno.EPERM: "choose a folder that you may write to, or change its permissions",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOENT: "check the path",
+        errno.EEXIST: "a file is in the way: choose another name",
+        errno.ENOTDIR: "a file is in the way: choose another name",
+        errno.EFBIG: "a limit on file sizes is in the way: raise it (ulimit -f) or choose another --out",
     }.get(error.errno or 0, "check the path and the disk")
     return f"{where}: {error.strerror or error}; {way_out}"

@@ -1,6 +1,9 @@
 """What several tests need: the reference data beside the project, and the formula input that it was made with."""
 
 import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,3 +33,39 @@ def shared() -> Path:
 def formula_input(height: int, width: int, phase: float = 0.0) -> NDArray[np.float32]:
     """The deterministic input of the golden data, (1, 3, height, width)."""
     return formula_image(height, width, phase)[None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last_line(self) -> str:
+        return self.err.strip().splitlines()[-1] if self.err.strip() else ""
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Runs the `main` of a command in this process: command(main, "seg", "--out", path) -> Outcome."""
+
+    def run(main: Callable[[], None], *arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return Outcome(caught.value.code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test touches the user's cache of weights or finds anything in it."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("ESPNET_EDGE_CACHE", str(folder))
+    return folder

@@ -1,0 +1,43 @@
+"""Small exported networks for tests."""
+
+from functools import cache
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+from espnet_edge.export.onnx_from_torch import Batch, onnx_from_torch
+from espnet_edge.export.rewrite import rewritten
+from espnet_edge.model.deploy import with_io
+from espnet_edge.model.registry import create_model
+from espnet_edge.model.seeded import load_seeded_weights
+
+OUTPUTS = {"seg": {"raw": ["logits"], "deploy": ["labels"]}, "cls": {"raw": ["logits"], "deploy": ["classes", "scores"]}}
+
+
+def exported(name: str, io: Any, size: tuple[int, int], batch: Batch = Batch()) -> tuple[nn.Module, onnx.ModelProto]:
+    """The reference with the same inputs and outputs, and a copy of the file; each is made once for all tests."""
+    reference, data = _exported(name, io, size, batch)
+    return reference, onnx.load_from_string(data)
+
+
+@cache
+def _exported(name: str, io: Any, size: tuple[int, int], batch: Batch) -> tuple[nn.Module, bytes]:
+    network = create_model(name, width_mult=0.5)
+    load_seeded_weights(network)
+    return with_io(network, io, name=name), export_again(network, name, io, size, batch)
+
+
+def export_again(network: nn.Module, name: str, io: Any, size: tuple[int, int], batch: Batch = Batch()) -> bytes:
+    """The bytes of a new export."""
+    shape = (batch.optimum, *size, 3) if io == "deploy" else (batch.optimum, 3, *size)
+    model = onnx_from_torch(
+        with_io(rewritten(network, size), io, name=name),
+        torch.zeros(shape, dtype=torch.uint8 if io == "deploy" else torch.float32),
+        input_name="image",
+        output_names=OUTPUTS[name][io],
+        batch=batch,
+        metadata={"task": "a test"},
+    )
+    return model.SerializeToString(deterministic=True)
