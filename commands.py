@@ -32,6 +32,8 @@ def run(app: typer.Typer, program: str) -> None:
 def _exit_code_of(call: Callable[[], Any], program: str) -> int:
     try:
         result = call()
+        if result == INTERRUPTED:  # typer turns Ctrl-C into this exit code
+            raise KeyboardInterrupt
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error, but Python must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,285 @@
+"""espnet-export as a user meets it: what it writes, what it refuses, what it leaves alone."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from conftest import Outcome
+from PIL import Image
+
+from espnet_edge.export import engine_from_onnx, job
+from espnet_edge.export.cli import main
+from espnet_edge.files import sha256_of
+from espnet_edge.model.registry import create_model
+from espnet_edge.model.seeded import load_seeded_weights
+from espnet_edge.runtime.manifest import load_manifest
+
+Command = Callable[..., Outcome]
+SMALL = ("seg", "--width", "0.5", "--size", "64x64", "--weights", "random", "--engine", "none")
+PROGRAM = (sys.executable, "-c", "from espnet_edge.export.cli import main; main()")
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.arange(90 * 120 * 3, dtype=np.uint32).reshape(90, 120, 3).astype(np.uint8)).save(path)
+    return path
+
+
+def test_an_export_from_end_to_end(command: Command, tmp_path: Path, photo: Path) -> None:
+    out, summary = tmp_path / "out", tmp_path / "summary.json"
+    arguments = [*SMALL[:-1], "auto", "--out", out, "--photo", photo, "--json", summary]
+    outcome = command(main, *arguments)
+    assert outcome.code == 0, outcome.err
+    has_engine = isinstance(engine_from_onnx.find_builder("auto"), engine_from_onnx.Builder)
+    expected = ["seg.onnx", "seg.onnx.json", "seg.parity.json"] + ["seg.trt", "seg.trt.json"] * has_engine
+    assert sorted(path.name for path in out.iterdir()) == expected
+    manifest = load_manifest(out / "seg.onnx")
+    assert manifest is not None
+    assert manifest.parity is not None
+    assert manifest.parity.passed
+    assert (manifest.task, manifest.width_mult, manifest.dataset) == ("segmentation", 0.5, "cityscapes")
+    assert [c.name for c in manifest.classes][:3] == ["road", "sidewalk", "building"]
+    assert manifest.weights.random
+    assert "RANDOM WEIGHTS" in outcome.err
+    assert manifest.params == 80342
+    report = json.loads((out / "seg.parity.json").read_text())
+    assert [case["name"] for case in report["cases"]] == ["formula", "noise 0", "noise 1", "photo.png"]
+    assert report["onnx_sha256"] == manifest.file.sha256 == sha256_of(out / "seg.onnx")
+    assert json.loads(summary.read_text())["manifest"]["file"]["sha256"] == manifest.file.sha256
+    session = onnxruntime.InferenceSession(out / "seg.onnx", providers=["CPUExecutionProvider"])
+    tensor = session.get_inputs()[0]
+    assert (tensor.name, tensor.shape) == ("image", list(manifest.inputs[0].shape))
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["weights"])["random"] is True
+    assert json.loads(metadata["classes"])[0] == "road"
+    if has_engine:
+        engine = load_manifest(out / "seg.trt")
+        assert engine is not None
+        assert engine.engine is not None
+        assert engine.onnx.sha256 == manifest.file.sha256
+
+
+def test_weights_from_a_file_are_named(command: Command, tmp_path: Path) -> None:
+    network = create_model("seg", width_mult=0.5)
+    load_seeded_weights(network, salt="mine")
+    torch.save(network.state_dict(), tmp_path / "mine.pth")
+    outcome = command(main, *SMALL[:5], "--engine", "none", "--weights", tmp_path / "mine.pth", "--out", tmp_path / "o")
+    assert outcome.code == 0, outcome.err
+    assert "WARNING" not in outcome.err
+    manifest = load_manifest(tmp_path / "o" / "seg.onnx")
+    assert manifest is not None
+    assert not manifest.weights.random
+    assert manifest.weights.source == str(tmp_path / "mine.pth")
+    assert manifest.weights.sha256 == sha256_of(tmp_path / "mine.pth")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["alexnet"], 2, ["'alexnet' is unknown", "there are cls, seg"]),
+        (["seg", "--width", "3"], 2, ["no width 3.0", "0.5, 1.0, 1.25, 1.5, 2.0"]),
+        (["seg", "--width", "wide"], 2, ["--width", "--help"]),
+        (["seg", "--dataset", "kitti"], 2, ["'kitti' is unknown", "cityscapes"]),
+        (["seg", "--dataset", "imagenet"], 2, ["no form for data set imagenet", "cityscapes, voc"]),
+        (["seg", "--size", "360x640"], 2, ["360x640", "0 or 15 modulo 16", "352x640", "367x640"]),
+        (["seg", "--size", "1080x1920"], 2, ["1072x1920", "1087x1920"]),
+        (["seg", "--size", "16x16"], 2, ["32 to 8192", "32x32"]),
+        (["seg", "--size", "large"], 2, ["'large'", "512x1024"]),
+        (["seg", "--batch", "0"], 2, ["'0'", "MIN,OPT,MAX"]),
+        (["seg", "--batch", "4,2,1"], 2, ["'4,2,1'", "ascend"]),
+        (["seg", "--io", "cooked"], 2, ["'cooked'", "deploy, raw"]),
+        (["seg", "--precision", "fp64"], 2, ["'fp64'", "fp32"]),
+        (["seg", "--precision", "int8"], 3, ["int8", "fp32 only"]),
+        (["seg", "--engine", "tvm"], 2, ["'tvm'", "tensorrt-rtx"]),
+        (["seg", "--weights", "nowhere.pth"], 2, ["nowhere.pth", "no such file"]),
+        (["seg", "--photo", "nowhere.jpg"], 2, ["nowhere.jpg", "no such file"]),
+        (["seg", "--frobnicate"], 2, ["--frobnicate", "--help"]),
+        ([], 2, ["MODEL"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_input(arguments: list[str], code: int, words: list[str], command: Command, tmp_path: Path) -> None:
+    outcome = command(main, *arguments, "--out", tmp_path / "out")
+    assert outcome.code == code
+    assert all(word in outcome.last_line for word in words), outcome.last_line
+    assert "Traceback" not in outcome.err
+    assert not (tmp_path / "out").exists()
+    if "--size" in arguments or "--width" in arguments:
+        assert len(outcome.err.splitlines()) == 1
+
+
+@pytest.fixture
+def earlier(command: Command, tmp_path: Path) -> Path:
+    """A folder with an earlier export."""
+    assert command(main, *SMALL, "--out", tmp_path / "out").code == 0
+    return tmp_path / "out"
+
+
+def fail(error: BaseException) -> Callable[..., Any]:
+    def raise_it(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return raise_it
+
+
+def test_failures_keep_the_earlier_export(
+    command: Command, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One folder, many mishaps: after each the earlier files are as they were and nothing else is there."""
+    before = snapshot(earlier)
+    (tmp_path / "bad.pth").write_bytes(b"<html>404</html>")
+    outcome = command(main, *SMALL[:5], "--engine", "none", "--weights", tmp_path / "bad.pth", "--out", earlier)
+    assert (outcome.code, "not a checkpoint" in outcome.last_line) == (2, True)
+    assert snapshot(earlier) == before
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "onnx_from_torch", fail(KeyboardInterrupt()))
+        outcome = command(main, *SMALL, "--out", earlier)
+    assert (outcome.code, outcome.last_line) == (130, "espnet-export: interrupted; earlier files are as they were")
+    assert snapshot(earlier) == before
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_write_engine", fail(job.CheckError("the parser refused it")))
+        outcome = command(main, *SMALL[:-1], "tensorrt-rtx", "--out", earlier)
+    assert outcome.code in {3, 4}  # 3 where there is no TensorRT-RTX for this platform
+    assert snapshot(earlier) == before
+    assert not [path for path in earlier.iterdir() if path.name.startswith(".")]
+
+
+def test_missed_parity(command: Command, earlier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = snapshot(earlier)
+    rewrite = job.rewritten
+
+    def wrong(network: Any, size: tuple[int, int]) -> Any:
+        network = rewrite(network, size)
+        network.network.encoder.stem.conv.weight.data *= 1.01
+        return network
+
+    monkeypatch.setattr(job, "rewritten", wrong)
+    outcome = command(main, *SMALL, "--out", earlier)
+    assert outcome.code == 4
+    assert "parity missed on input 'formula'" in outcome.last_line
+    assert "allowed 1.00e-03" in outcome.last_line
+    after = snapshot(earlier)
+    failed = json.loads((earlier / "seg.parity.failed.json").read_text())
+    assert not failed["passed"]
+    del after["seg.parity.failed.json"]
+    assert after == before
+    monkeypatch.undo()
+    assert command(main, *SMALL, "--out", earlier).code == 0
+    assert snapshot(earlier) == before  # the report of the failure is gone, and the bytes are the same again
+
+
+def test_an_engine_of_an_earlier_export_is_pointed_out(command: Command, earlier: Path) -> None:
+    manifest = load_manifest(earlier / "seg.onnx")
+    assert manifest is not None
+    (earlier / "seg.trt").write_bytes(b"old engine")
+    manifest.model_copy(update={"onnx": manifest.onnx.model_copy(update={"sha256": "0" * 64})}).write(
+        earlier / "seg.trt"
+    )
+    outcome = command(main, *SMALL, "--out", earlier)
+    assert outcome.code == 0
+    assert "seg.trt is from an earlier export" in outcome.err
+    assert (earlier / "seg.trt").read_bytes() == b"old engine"
+
+
+def test_a_file_in_the_way(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    outcome = command(main, *SMALL, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert "a file is in the way" in outcome.last_line
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder that nobody may write to")
+def test_no_permission(command: Command) -> None:
+    outcome = command(main, *SMALL, "--out", "/sys/kernel/espnet-edge")
+    assert outcome.code == 2
+    assert "choose a folder that you may write to" in outcome.last_line
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_too_small(earlier: Path) -> None:
+    """The limit on file sizes makes a real write of a real process fail half-way."""
+    before = snapshot(earlier)
+    done = subprocess.run(
+        [*PROGRAM, *SMALL, "--io", "raw", "--out", str(earlier)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert done.returncode == 2
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert snapshot(earlier) == before
+
+
+@pytest.mark.slow
+def test_control_c(earlier: Path) -> None:
+    before = snapshot(earlier)
+    arguments = [*PROGRAM, *SMALL, "--io", "raw", "--out", str(earlier)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(earlier.glob(".staged-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "espnet-export: interrupted; earlier files are as they were"
+    assert "Traceback" not in err
+    assert snapshot(earlier) == before
+    assert not list(earlier.glob(".staged-*"))
+
+
+def test_help_needs_no_heavy_library() -> None:
+    blocked = "; ".join(f"sys.modules[{name!r}] = None" for name in ("torch", "onnx", "onnxruntime", "openvino"))
+    program = f"import sys; {blocked}; from espnet_edge.export.cli import main; main()"
+    for arguments, code in ((["--help"], 0), (["seg", "--out", "x"], 3)):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "COLUMNS": "100"},
+        )
+        assert done.returncode == code, done.stderr
+    assert "pip install 'espnet-edge[export]'" in done.stderr
+
+
+@pytest.mark.shared
+def test_published_weights_and_a_photo(command: Command, shared: Path, tmp_path: Path, own_cache: Path) -> None:
+    name = "espnetv2_s_0.5_city_512x256.pth"
+    (own_cache / name).write_bytes((shared / "weights" / name).read_bytes())
+    photo = shared / "golden/seg/photos/sample2_512x256.png"
+    outcome = command(
+        main, "seg", "--width", 0.5, "--size", "256x512", "--engine", "none", "--photo", photo, "--out", tmp_path / "o"
+    )
+    assert outcome.code == 0, outcome.err
+    assert "WARNING" not in outcome.err
+    manifest = load_manifest(tmp_path / "o/seg.onnx")
+    assert manifest is not None
+    assert manifest.weights.source == name
+    assert not manifest.weights.random
+    with np.load(shared / "golden/seg/espnetv2_s_0.5_city_512x256.npz") as golden:
+        expected = golden["sample2__argmax"]
+    pixels = np.asarray(Image.open(photo))[None]
+    session = onnxruntime.InferenceSession(tmp_path / "o/seg.onnx", providers=["CPUExecutionProvider"])
+    labels = session.run(None, {"image": pixels})[0]
+    assert (labels[0] == expected).mean() >= 0.9999
