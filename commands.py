@@ -2,8 +2,11 @@
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import typer
@@ -12,6 +15,7 @@ from rich.console import Console
 from .errors import EspnetEdgeError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_interrupted = threading.Event()
 
 
 def console() -> Console:
@@ -26,7 +30,23 @@ def new_app() -> typer.Typer:
 
 def run(app: typer.Typer, program: str) -> None:
     """Run `app` as the command `program` and exit with its code: see `errors`, 130 when interrupted."""
-    sys.exit(_exit_code_of(lambda: app(standalone_mode=False, prog_name=program), program))
+    _interrupted.clear()
+    earlier = signal.signal(signal.SIGINT, _on_interrupt)
+    try:
+        sys.exit(_exit_code_of(lambda: app(standalone_mode=False, prog_name=program), program))
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+
+
+def stop_if_interrupted() -> None:
+    """Raise KeyboardInterrupt if Ctrl-C was pressed, also where a library swallowed the exception at the time."""
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
+
+
+def _on_interrupt(_signal: int, _frame: FrameType | None) -> None:
+    _interrupted.set()
+    raise KeyboardInterrupt
 
 
 def _exit_code_of(call: Callable[[], Any], program: str) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..commands import console, new_app, run
+from ..commands import console, new_app, run, stop_if_interrupted
 from ..errors import InputError, UnavailableError
 from ..files import write_text
 
@@ -95,6 +95,7 @@ def export_command(
 
     class ConsoleProgress(Progress):
         def step(self, text: str) -> None:
+            stop_if_interrupted()
             status.update(f"{text} ...")
             if not stderr.is_terminal:
                 stderr.print(f"[{time.monotonic() - started:5.1f} s] {text}", markup=False)

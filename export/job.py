@@ -91,7 +91,7 @@ class _Target:
 
 
 class Progress:
-    """What an export tells while it works; this one says nothing."""
+    """What an export tells while it works, and where it may be stopped by an exception; this one says nothing."""
 
     def step(self, text: str) -> None:
         """A part of the work begins."""
@@ -146,6 +146,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
         if isinstance(builder, Builder):
             progress.step(f"engine ({builder.name} {builder.version})")
             engine = _write_engine(folder, target, manifest, builder, artefact.read_bytes(), options)
+        progress.step("files")
         names = sorted(path.name for path in folder.iterdir())
     (options.out / _failed_report_name(target)).unlink(missing_ok=True)
     if engine is None:

@@ -13,10 +13,14 @@ from espnet_edge.model.deploy import with_io
 from espnet_edge.model.registry import create_model
 from espnet_edge.model.seeded import load_seeded_weights
 
-OUTPUTS = {"seg": {"raw": ["logits"], "deploy": ["labels"]}, "cls": {"raw": ["logits"], "deploy": ["classes", "scores"]}}
+ONE = Batch()
+OUTPUTS = {
+    "seg": {"raw": ["logits"], "deploy": ["labels"]},
+    "cls": {"raw": ["logits"], "deploy": ["classes", "scores"]},
+}
 
 
-def exported(name: str, io: Any, size: tuple[int, int], batch: Batch = Batch()) -> tuple[nn.Module, onnx.ModelProto]:
+def exported(name: str, io: Any, size: tuple[int, int], batch: Batch = ONE) -> tuple[nn.Module, onnx.ModelProto]:
     """The reference with the same inputs and outputs, and a copy of the file; each is made once for all tests."""
     reference, data = _exported(name, io, size, batch)
     return reference, onnx.load_from_string(data)
@@ -29,7 +33,7 @@ def _exported(name: str, io: Any, size: tuple[int, int], batch: Batch) -> tuple[
     return with_io(network, io, name=name), export_again(network, name, io, size, batch)
 
 
-def export_again(network: nn.Module, name: str, io: Any, size: tuple[int, int], batch: Batch = Batch()) -> bytes:
+def export_again(network: nn.Module, name: str, io: Any, size: tuple[int, int], batch: Batch = ONE) -> bytes:
     """The bytes of a new export."""
     shape = (batch.optimum, *size, 3) if io == "deploy" else (batch.optimum, 3, *size)
     model = onnx_from_torch(

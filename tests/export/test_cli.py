@@ -15,9 +15,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import Outcome
 from PIL import Image
 
+from conftest import Outcome
 from espnet_edge.export import engine_from_onnx, job
 from espnet_edge.export.cli import main
 from espnet_edge.files import sha256_of

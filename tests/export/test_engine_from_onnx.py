@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from networks import exported
 from onnx import TensorProto, helper, numpy_helper
 
 from espnet_edge.errors import CheckError, InputError, UnavailableError
 from espnet_edge.export import engine_from_onnx as seam
 from espnet_edge.export.onnx_from_torch import Batch
 from espnet_edge.runtime.cuda_probe import CudaProbe, probe_cuda
+from networks import ONE, exported
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="no TensorRT-RTX wheel for this platform"
@@ -27,7 +27,7 @@ def rtx() -> seam.Builder:
     return builder
 
 
-def build(model: onnx.ModelProto, batch: Batch = Batch(), capabilities: tuple[str, ...] = ()) -> seam.Engine:
+def build(model: onnx.ModelProto, batch: Batch = ONE, capabilities: tuple[str, ...] = ()) -> seam.Engine:
     return seam.engine_from_onnx(
         rtx(), model.SerializeToString(), input_name="image", batch=batch, compute_capabilities=capabilities
     )
@@ -80,7 +80,7 @@ def test_a_slope_per_channel_is_accepted() -> None:
     ids=["slope", "channels", "custom", "unique", "antialias"],
 )
 def test_what_the_parser_refuses_is_an_error(model: onnx.ModelProto) -> None:
-    with pytest.raises(CheckError, match="does not accept the ONNX file: ."):
+    with pytest.raises(CheckError, match="does not accept the ONNX file: "):
         build(model)
 
 
@@ -122,7 +122,7 @@ def test_auto_prefers_tensorrt_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_unknown_builder_lists_the_known() -> None:
-    with pytest.raises(InputError, match="--engine 'tvm' is unknown; there are auto, none, tensorrt, tensorrt-rtx"):
+    with pytest.raises(InputError, match="'tvm' is unknown; there are auto, none, tensorrt, tensorrt-rtx"):
         seam.find_builder("tvm")
 
 

@@ -8,12 +8,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import formula_input
-from networks import export_again, exported
 from onnx import TensorProto
 from torch import Tensor, nn
 
+from conftest import formula_input
 from espnet_edge.export.onnx_from_torch import PORTABLE_OPERATORS, Batch, onnx_from_torch
+from networks import export_again, exported
 
 
 def run(model: onnx.ModelProto, image: Tensor) -> list[Any]:

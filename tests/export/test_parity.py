@@ -7,12 +7,12 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from networks import exported
 from torch import nn
 
 from espnet_edge.export.onnx_from_torch import Batch
 from espnet_edge.export.parity import ParityReport, parity_inputs, prove_parity
 from espnet_edge.model.registry import get_spec
+from networks import exported
 
 
 def proof(name: str, io: Any, reference: nn.Module, model: onnx.ModelProto, size: tuple[int, int]) -> ParityReport:

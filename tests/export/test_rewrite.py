@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import formula_input
 from torch import nn
 
+from conftest import formula_input
 from espnet_edge.export.rewrite import rewritten
 from espnet_edge.export.static_pyramid import (
     PoolConvUp,
