@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import formula_input
 from torch import nn
 
+from conftest import formula_input
 from espnet_edge.errors import InputError
 from espnet_edge.model.checkpoint import official_name
 from espnet_edge.model.count import count
