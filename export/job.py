@@ -16,7 +16,7 @@ from torch import nn
 from ..errors import CheckError, InputError
 from ..files import staged, write_text
 from ..model.checkpoint import load_checkpoint
-from ..model.count import Counts, count
+from ..model.counts import Counts, count
 from ..model.datasets import Dataset, get_dataset
 from ..model.deploy import TOP, with_io
 from ..model.registry import check_width, create_model, get_spec, short_name

@@ -11,7 +11,7 @@ PACKAGES = ("model", "power", "runtime", "export")
 ALLOWED = {"model": set(), "power": set(), "runtime": {"power"}, "export": {"model", "runtime"}}
 # Commands may do more, but only when they run.
 ALLOWED_IN_FUNCTIONS = {**ALLOWED, "runtime": {"power", "model"}}
-ROOT_MODULES = {"errors", "files", "commands", "version"}
+ROOT_MODULES = {"commands", "errors", "files", "lazy", "version"}
 HEAVY = {"torch", "onnx", "onnxscript", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "matplotlib"}
 
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
