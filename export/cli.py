@@ -88,6 +88,8 @@ def export_command(
     try:
         from .job import ExportOptions, Progress, export, parse_batch, parse_size
     except ImportError as error:
+        if (error.name or "").startswith("espnet_edge"):
+            raise  # a fault of ours, not a missing library
         raise UnavailableError(
             f"espnet-export needs {error.name}, which is not installed: pip install 'espnet-edge[export]'"
         ) from error

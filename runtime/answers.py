@@ -1,0 +1,114 @@
+"""Answers out: label maps and ranked classes from the network's outputs, as the manifest says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import CheckError
+from .manifest import Manifest
+
+LabelMap = NDArray[np.uint8]
+Outputs = Mapping[str, NDArray[Any]]
+
+_RANKS = 5
+
+
+@dataclass(frozen=True)
+class ScoredClass:
+    """One rank of a classification; `score` is the probability that the network gives."""
+
+    class_index: int
+    score: float
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """How much of a picture belongs to a class, 0 to 1."""
+
+    class_index: int
+    fraction: float
+
+
+def segmentation(outputs: Outputs, manifest: Manifest) -> LabelMap:
+    """The class of every pixel, (N, H, W) uint8; on a tie the lowest class.
+
+    Raises:
+        CheckError: an output is missing, is not a number, or names a class that the network does not have.
+    """
+    if manifest.postprocessing.kind == "labels":
+        labels = _output(outputs, "labels", 3)
+    elif manifest.postprocessing.kind == "argmax":
+        labels = _output(outputs, "logits", 4).argmax(axis=1)
+    else:
+        raise CheckError(f"a segmentation network with postprocessing {manifest.postprocessing.kind}; export it again")
+    return _checked_classes(labels, manifest).astype(np.uint8)
+
+
+def resize_labels(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
+    """The label map at `size` (height, width), each pixel taken from its nearest neighbour."""
+    height, width = size
+    return np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+
+
+def class_shares(labels: LabelMap, num_classes: int) -> NDArray[np.float64]:
+    """Fraction of the pixels that each class has, (num_classes,), summing to 1."""
+    return np.bincount(labels.ravel(), minlength=num_classes) / labels.size
+
+
+def present_classes(labels: LabelMap) -> list[ClassShare]:
+    """The classes that occur, the largest share first, the lower class first on a tie."""
+    shares = class_shares(labels, 0)
+    order = np.argsort(-shares, kind="stable")
+    return [ClassShare(int(index), float(shares[index])) for index in order if shares[index] > 0]
+
+
+def classification(outputs: Outputs, manifest: Manifest) -> list[list[ScoredClass]]:
+    """The five most probable classes of each image, the best first, the lower class first on a tie.
+
+    Raises:
+        CheckError: an output is missing, is not a number, or names a class that the network does not have.
+    """
+    if manifest.postprocessing.kind == "top5":
+        classes = _checked_classes(_output(outputs, "classes", 2), manifest)
+        scores = _output(outputs, "scores", 2)
+    elif manifest.postprocessing.kind == "softmax_top5":
+        logits = _output(outputs, "logits", 2).astype(np.float64)
+        # Ranked before the softmax, whose rounding could make ties of its own.
+        classes = np.argsort(-logits, axis=1, kind="stable")[:, :_RANKS]
+        scores = np.take_along_axis(_softmax(logits), classes, axis=1)
+    else:
+        raise CheckError(f"a classifier with postprocessing {manifest.postprocessing.kind}; export it again")
+    return [
+        [ScoredClass(int(index), float(score)) for index, score in zip(*ranks, strict=True)]
+        for ranks in zip(classes, scores, strict=True)
+    ]
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    # The highest logit becomes 0, so that no exponential overflows.
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    softmax: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return softmax
+
+
+def _output(outputs: Outputs, name: str, dimensions: int) -> NDArray[Any]:
+    if name not in outputs:
+        raise CheckError(f"the network has no output {name!r}, only {', '.join(sorted(outputs))}; export it again")
+    output = np.asarray(outputs[name])
+    if output.ndim != dimensions:
+        raise CheckError(f"output {name!r} has shape {output.shape}, not {dimensions} dimensions; export it again")
+    if output.dtype.kind == "f" and not np.isfinite(output).all():
+        raise CheckError(f"output {name!r} holds values that are not finite; export with --precision fp32")
+    return output
+
+
+def _checked_classes(classes: NDArray[Any], manifest: Manifest) -> NDArray[Any]:
+    lowest, highest = int(classes.min()), int(classes.max())
+    limit = min(manifest.num_classes, 256) if manifest.task == "segmentation" else manifest.num_classes
+    if lowest < 0 or highest >= limit:
+        raise CheckError(f"the network answered classes {lowest} to {highest}, its manifest has 0 to {limit - 1}")
+    return classes

@@ -1,0 +1,338 @@
+"""espnet-run: photos in, coloured masks or ranked classes out."""
+
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import typer
+from rich.progress import Progress
+
+from ..commands import console, new_app, run
+from ..errors import CheckError, InputError
+from ..files import write_bytes, write_text
+from .answers import Outputs, classification, present_classes, resize_labels, segmentation
+from .images import Pixels, load_photo, preprocess, to_input
+from .labels import class_names
+from .manifest import ClassInfo, Manifest, load_manifest, manifest_path
+from .pictures import class_name, label_image, overlay, percent, png_bytes
+
+if TYPE_CHECKING:
+    from .runner import Runner
+
+SCHEMA_VERSION = 1
+
+app = new_app()
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """A photo and the files that its results go to; without --out there are none."""
+
+    path: Path
+    labels: Path | None = None
+    overlay: Path | None = None
+    classes: Path | None = None
+
+    @property
+    def targets(self) -> list[Path]:
+        """The files that will be written."""
+        return [path for path in (self.labels, self.overlay, self.classes) if path is not None]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What stays the same from photo to photo."""
+
+    runner: "Runner"
+    manifest: Manifest
+    classes: tuple[ClassInfo, ...]
+    opacity: float
+
+
+@app.command()
+def espnet_run(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="photos, in any format that Pillow reads")],
+    engine: Annotated[Path, typer.Option(metavar="FILE", help="artefact with its manifest beside it")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="folder for the results; needed for segmentation")
+    ] = None,
+    runtime: Annotated[
+        Literal["auto", "onnxruntime", "openvino", "torch"], typer.Option(help="library that runs it")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads  [default: the library's]")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="class names where the manifest has none: one per line, or a JSON list"),
+    ] = None,
+    opacity: Annotated[float, typer.Option(metavar="0..1", help="of the colours over the photo")] = 0.5,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="all results as JSON")] = None,
+    allow_random_weights: Annotated[
+        bool, typer.Option("--allow-random-weights", help="run a network whose answers mean nothing")
+    ] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="run a file that its manifest does not vouch for")] = False,
+) -> None:
+    """Run an exported network on photos.
+
+    Segmentation writes DIR/NAME.overlay.png (the photo under the colours of its classes, with a legend) and
+    DIR/NAME.labels.png (grey, each pixel is its class number), both at the photo's own size, and prints the share of
+    each class. Classification prints the five most probable classes, and with --out writes DIR/NAME.classes.json.
+    NAME is the photo's name without its ending, or with it where two photos share the rest.
+
+    A photo that cannot be read does not stop the others: it is reported at the end, with exit code 2.
+
+    Examples:
+
+    \b
+      espnet-run --engine build/seg/seg.onnx street.jpg --out build/pictures
+      espnet-run --engine build/seg/seg.onnx photos/*.png --out build/pictures --opacity 0.3
+      espnet-run --engine build/cls/cls.onnx cat.jpg dog.jpg --labels names.txt --json answers.json
+
+    Exit codes: 0 done, 2 an input is wrong, 3 the library asked for is not there, 4 the file and its manifest disagree.
+    """
+    _check_numbers(opacity, threads)
+    manifest = _usable_manifest(engine, trust=trust, allow_random_weights=allow_random_weights)
+    photos = _planned(images, out, manifest)
+    _check_targets(photos, json_file, engine)
+    classes = _classes(manifest, labels)
+    results = []
+    # Imported only now, after all that can be wrong with the input has been checked.
+    from .runner import open_runner
+
+    with open_runner(engine, runtime=runtime, threads=threads, trust=trust) as runner, _bar(photos) as bar:
+        _make_folders(out, json_file)
+        job = _Job(runner, manifest, classes, opacity)
+        for photo in bar.track(photos, description="photos"):
+            results.append(_result(photo, job))
+            _print_result(results[-1])
+    if json_file is not None:
+        _write_json(json_file, {"engine": str(engine), "task": manifest.task, "images": results})
+    _raise_failures(results)
+
+
+def _check_numbers(opacity: float, threads: int | None) -> None:
+    if not 0 <= opacity <= 1:
+        raise InputError(f"--opacity {opacity}: give a number from 0 (the photo alone) to 1 (the colours alone)")
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads {threads}: give at least 1, or leave it to the library")
+
+
+def _usable_manifest(engine: Path, *, trust: bool, allow_random_weights: bool) -> Manifest:
+    manifest = load_manifest(engine, trust=trust)
+    if manifest is None:
+        raise InputError(
+            f"{engine}: no manifest {manifest_path(engine).name} beside it, so how to prepare a photo is unknown; "
+            "export it again with espnet-export"
+        )
+    if manifest.weights.random and not allow_random_weights:
+        raise InputError(
+            f"{engine}: its weights are random, the answers would mean nothing; export it with real weights "
+            "(espnet-export --weights FILE), or pass --allow-random-weights"
+        )
+    if manifest.weights.random:
+        _note(f"{engine}: the weights are random, the answers mean nothing")
+    if manifest.task == "segmentation" and manifest.preprocessing.resize != "stretch":
+        raise CheckError(f"{engine}: a mask of a cropped photo cannot be put back on it; export it again")
+    return manifest
+
+
+def _planned(images: Sequence[Path], out: Path | None, manifest: Manifest) -> list[_Photo]:
+    """Each photo once, with the files that its results go to."""
+    unique = list({image.absolute(): image for image in images}.values())
+    _check_photos(unique)
+    if out is None and manifest.task == "segmentation":
+        raise InputError("segmentation writes pictures: name a folder for them with --out DIR")
+    if out is None:
+        return [_Photo(image) for image in unique]
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: --out is a file, not a folder; name another")
+    names = _result_names(unique)
+    if manifest.task == "classification":
+        return [_Photo(image, classes=out / f"{name}.classes.json") for image, name in zip(unique, names, strict=True)]
+    return [
+        _Photo(image, labels=out / f"{name}.labels.png", overlay=out / f"{name}.overlay.png")
+        for image, name in zip(unique, names, strict=True)
+    ]
+
+
+def _check_photos(images: Sequence[Path]) -> None:
+    for image in images:
+        if image.is_dir():
+            raise InputError(f"{image}: is a folder; name the photos in it, such as {image / '*.png'}")
+        if not image.exists():
+            raise InputError(f"{image}: no such file; check the path (nothing was run)")
+
+
+def _result_names(images: Sequence[Path]) -> list[str]:
+    """The photos' names without their endings; with them where the rest is the same.
+
+    Case does not count: not every file system tells `A.png` from `a.png`.
+    """
+    stems = Counter(image.stem.casefold() for image in images)
+    names = [image.stem if stems[image.stem.casefold()] == 1 else image.name for image in images]
+    owners: dict[str, Path] = {}
+    for name, image in zip(names, images, strict=True):
+        other = owners.setdefault(name.casefold(), image)
+        if other is not image:
+            raise InputError(
+                f"{other} and {image}: their results would have one name; run them apart, each --out its own"
+            )
+    return names
+
+
+def _check_targets(photos: Sequence[_Photo], json_file: Path | None, engine: Path) -> None:
+    """No result may replace what was given, nor another result."""
+    given = {path.resolve() for path in (engine, manifest_path(engine), *(photo.path for photo in photos))}
+    targets = [target for photo in photos for target in photo.targets]
+    for target in (*targets, *([json_file] if json_file else [])):
+        if target.resolve() in given:
+            raise InputError(
+                f"{target}: would be overwritten, but it is one of the inputs; name another --out or --json"
+            )
+    if json_file is None:
+        return
+    if json_file.is_dir():
+        raise InputError(f"{json_file}: --json is a folder; name a file")
+    if json_file.resolve() in {target.resolve() for target in targets}:
+        raise InputError(f"{json_file}: --json is also the name of a photo's result; name another file")
+
+
+def _classes(manifest: Manifest, labels: Path | None) -> tuple[ClassInfo, ...]:
+    names = class_names(manifest, labels)
+    if manifest.classes:
+        if labels is not None:
+            _note(f"{labels}: not used, the manifest names the classes")
+        return manifest.classes
+    if names is None:
+        _note(
+            "the names of the classes are not known; give them with --labels FILE, or for ImageNet install torchvision"
+        )
+        return ()
+    return tuple(ClassInfo(name=name) for name in names)
+
+
+def _make_folders(out: Path | None, json_file: Path | None) -> None:
+    for folder in (out, json_file.parent if json_file else None):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+def _bar(photos: Sequence[_Photo]) -> Progress:
+    """A progress bar, shown where somebody watches and there is more than one photo."""
+    stderr = console()
+    hidden = len(photos) == 1 or not stderr.is_terminal
+    # Lines printed to the same terminal must go above the bar; those to a file or pipe must stay out of it.
+    return Progress(console=stderr, disable=hidden, redirect_stdout=sys.stdout.isatty())
+
+
+def _result(photo: _Photo, job: _Job) -> dict[str, Any]:
+    """What --json says of one photo, after its own files were written."""
+    try:
+        pixels = load_photo(photo.path)
+        prepared = preprocess(pixels, job.manifest.preprocessing)
+    except InputError as error:
+        return {"image": str(photo.path), "error": str(error)}
+    outputs = _infer(prepared, job)
+    if job.manifest.task == "segmentation":
+        return _segmented(photo, pixels, outputs, job)
+    return _classified(photo, outputs, job)
+
+
+def _infer(prepared: Pixels, job: _Job) -> Outputs:
+    # A fixed batch is filled with copies; the first answer counts.
+    batch = np.repeat(prepared[np.newaxis], _batch_size(job.manifest), axis=0)
+    outputs: Outputs = job.runner.infer({job.manifest.inputs[0].name: to_input(batch, job.manifest)})
+    return outputs
+
+
+def _batch_size(manifest: Manifest) -> int:
+    """The smallest batch that the artefact takes."""
+    size = manifest.inputs[0].shape[0]
+    if isinstance(size, int):
+        return size
+    profile = manifest.engine.profile if manifest.engine else None
+    return profile.minimum if profile else 1
+
+
+def _segmented(photo: _Photo, pixels: Pixels, outputs: Outputs, job: _Job) -> dict[str, Any]:
+    labels = resize_labels(segmentation(outputs, job.manifest)[0], pixels.shape[:2])
+    assert photo.labels is not None
+    assert photo.overlay is not None
+    write_bytes(photo.labels, png_bytes(label_image(labels)))
+    write_bytes(photo.overlay, png_bytes(overlay(pixels, labels, job.classes, job.opacity)))
+    return {
+        "image": str(photo.path),
+        "labels": str(photo.labels),
+        "overlay": str(photo.overlay),
+        "classes": [
+            {
+                "class_index": share.class_index,
+                "name": class_name(share.class_index, job.classes),
+                "share": share.fraction,
+            }
+            for share in present_classes(labels)
+        ],
+    }
+
+
+def _classified(photo: _Photo, outputs: Outputs, job: _Job) -> dict[str, Any]:
+    result = {
+        "image": str(photo.path),
+        "classes": [
+            {
+                "class_index": scored.class_index,
+                "name": class_name(scored.class_index, job.classes),
+                "score": scored.score,
+            }
+            for scored in classification(outputs, job.manifest)[0]
+        ],
+    }
+    if photo.classes is not None:
+        _write_json(photo.classes, result)
+    return result
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_text(path, json.dumps({"schema_version": SCHEMA_VERSION, **content}, indent=2) + "\n")
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    """A table of one photo on standard output; a photo that could not be read has none."""
+    if "error" in result:
+        return
+    print(result["image"])
+    width = max(len(entry["name"]) for entry in result["classes"])
+    for rank, entry in enumerate(result["classes"], 1):
+        if "share" in entry:
+            print(f"  {entry['name']:{width}}  {percent(entry['share']):>7}")
+        else:
+            print(f"  {rank}  {entry['name']:{width}}  {entry['score']:.4f}")
+    if "overlay" in result:
+        print(f"  -> {result['overlay']}, {result['labels']}")
+
+
+def _raise_failures(results: Sequence[dict[str, Any]]) -> None:
+    errors = [result["error"] for result in results if "error" in result]
+    if len(results) == 1 and errors:
+        raise InputError(errors[0])
+    if errors:
+        raise InputError(
+            f"{len(errors)} of {len(results)} photos could not be used, the others are done: {'; '.join(errors)}"
+        )
+
+
+def _note(message: str) -> None:
+    console().print(f"espnet-run: {message}", markup=False)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name may hold bytes that are no text; printing it must not stop the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    run(app, "espnet-run")

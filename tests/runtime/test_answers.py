@@ -1,0 +1,86 @@
+"""Label maps and ranks from outputs, with their ties and their broken cases."""
+
+import numpy as np
+import pytest
+
+from espnet_edge.errors import CheckError
+from espnet_edge.runtime.answers import (
+    ClassShare,
+    ScoredClass,
+    class_shares,
+    classification,
+    present_classes,
+    resize_labels,
+    segmentation,
+)
+from espnet_edge.runtime.manifest import Manifest, Postprocessing
+
+
+def manifest(kind, num_classes=3):
+    task = "segmentation" if kind in {"labels", "argmax"} else "classification"
+    postprocessing = Postprocessing(kind=kind)
+    return Manifest.model_construct(task=task, num_classes=num_classes, postprocessing=postprocessing)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_labels_are_taken_as_they_are(dtype):
+    labels = np.array([[[0, 1], [2, 1]], [[2, 2], [0, 0]]], dtype)
+    found = segmentation({"labels": labels}, manifest("labels"))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, labels)
+
+
+def test_argmax_gives_the_lowest_class_on_a_tie():
+    logits = np.array([[1, 5, 0], [1, 5, 7], [0, 5, 7]], np.float32).reshape(1, 3, 1, 3)
+    np.testing.assert_array_equal(segmentation({"logits": logits}, manifest("argmax")), [[[0, 0, 1]]])
+
+
+def test_labels_are_resized_by_nearest_neighbour():
+    labels = np.array([[0, 7], [3, 20]], np.uint8)
+    np.testing.assert_array_equal(resize_labels(labels, (4, 6)), labels.repeat(2, 0).repeat(3, 1))
+
+
+def test_shares_sum_to_one_and_presence_is_sorted():
+    labels = np.array([[4, 4, 4], [1, 1, 0]], np.uint8)
+    np.testing.assert_allclose(class_shares(labels, 6), [1 / 6, 2 / 6, 0, 0, 3 / 6, 0])
+    assert class_shares(labels, 6).sum() == pytest.approx(1)
+    assert present_classes(labels) == [ClassShare(4, 3 / 6), ClassShare(1, 2 / 6), ClassShare(0, 1 / 6)]
+    assert [share.class_index for share in present_classes(np.array([[9, 2]], np.uint8))] == [2, 9]
+
+
+def test_top5_is_taken_as_it_comes():
+    outputs = {"classes": np.array([[2, 0]], np.int32), "scores": np.array([[0.75, 0.25]], np.float32)}
+    assert classification(outputs, manifest("top5")) == [[ScoredClass(2, 0.75), ScoredClass(0, 0.25)]]
+
+
+def test_softmax_is_stable_and_ranks_the_lower_class_first_on_a_tie():
+    logits = np.array([[1000, 999, 1000, -1000, 0, 0, 0]], np.float32)
+    [ranks] = classification({"logits": logits}, manifest("softmax_top5", 7))
+    assert [scored.class_index for scored in ranks] == [0, 2, 1, 4, 5]
+    total = 2 + np.exp(-1)
+    assert ranks[0].score == ranks[1].score == pytest.approx(1 / total)
+    assert ranks[2].score == pytest.approx(np.exp(-1) / total)
+
+
+def test_fewer_than_five_classes_give_fewer_ranks():
+    found = classification({"logits": np.zeros((2, 3), np.float32)}, manifest("softmax_top5"))
+    assert [[scored.class_index for scored in ranks] for ranks in found] == [[0, 1, 2]] * 2
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "outputs", "message"),
+    [
+        (segmentation, "labels", {"other": np.zeros((1, 2, 2))}, "no output 'labels', only other"),
+        (segmentation, "labels", {"labels": np.full((1, 2, 2), 3)}, "classes 3 to 3, its manifest has 0 to 2"),
+        (segmentation, "labels", {"labels": np.full((1, 2, 2), -1)}, "classes -1 to -1"),
+        (segmentation, "argmax", {"logits": np.full((1, 3, 2, 2), np.nan)}, "not finite"),
+        (segmentation, "argmax", {"logits": np.zeros((3, 2, 2))}, r"shape \(3, 2, 2\), not 4"),
+        (segmentation, "top5", {}, "postprocessing top5"),
+        (classification, "labels", {}, "postprocessing labels"),
+        (classification, "softmax_top5", {"logits": np.full((1, 3), np.inf)}, "not finite"),
+        (classification, "top5", {"classes": np.array([[1000]]), "scores": np.array([[1.0]])}, "classes 1000 to 1000"),
+    ],
+)
+def test_outputs_that_cannot_be_right_are_refused(function, kind, outputs, message):
+    with pytest.raises(CheckError, match=message):
+        function(outputs, manifest(kind))

@@ -1,0 +1,297 @@
+"""espnet-run from photos to files: small ONNX networks with a manifest beside them, run by ONNX Runtime."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from espnet_edge.files import sha256_of
+from espnet_edge.runtime.manifest import Manifest, file_info, manifest_path
+
+HEIGHT, WIDTH = 8, 16
+RED, GREEN, BLUE = (250, 10, 20), (10, 240, 20), (10, 20, 230)
+
+
+def save_onnx(path, nodes, given, gives):
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info(*given)], [helper.make_tensor_value_info(*gives)]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def write_manifest(path, *, task, io, postprocessing, given, gives, **changes):
+    sha256 = sha256_of(path)
+    Manifest.model_validate(
+        {
+            "name": path.stem,
+            "task": task,
+            "network": "tiny",
+            "width_mult": 1.0,
+            "dataset": "custom",
+            "num_classes": 3,
+            "classes": [],
+            "io": io,
+            "precision": "fp32",
+            "inputs": [given],
+            "outputs": [gives],
+            "preprocessing": {
+                "resize": "stretch",
+                "height": HEIGHT,
+                "width": WIDTH,
+                "scale": 1 / 255,
+                "mean": (0.5, 0.5, 0.5),
+                "std": (0.25, 0.25, 0.25),
+                "normalise_in_graph": io == "deploy",
+            },
+            "postprocessing": {"kind": postprocessing},
+            "macs": {"conv": 0, "linear": 0},
+            "params": 0,
+            "weights": {"source": "none", "sha256": None, "random": False},
+            "onnx": {"sha256": sha256, "opset": 17, "ir_version": 8},
+            "file": file_info(path).model_dump(),
+            **changes,
+        }
+    ).write(path)
+
+
+@pytest.fixture
+def segmentation(tmp_path):
+    """A network whose class is the strongest colour of each pixel, as uint8 in and labels out."""
+
+    def build(batch=1, **changes):
+        path = tmp_path / "seg.onnx"
+        nodes = [
+            helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
+            helper.make_node("ArgMax", ["real"], ["class"], axis=3, keepdims=0),
+            helper.make_node("Cast", ["class"], ["labels"], to=TensorProto.UINT8),
+        ]
+        given = ("image", TensorProto.UINT8, (batch, HEIGHT, WIDTH, 3))
+        gives = ("labels", TensorProto.UINT8, (batch, HEIGHT, WIDTH))
+        save_onnx(path, nodes, given, gives)
+        names = (("red thing", RED), ("green thing", GREEN), ("blue thing", BLUE))
+        fields = {
+            "task": "segmentation",
+            "io": "deploy",
+            "postprocessing": "labels",
+            "given": {"name": "image", "dtype": "uint8", "shape": given[2], "layout": "NHWC", "meaning": "photo"},
+            "gives": {"name": "labels", "dtype": "uint8", "shape": gives[2], "layout": "NHW", "meaning": "classes"},
+            "classes": [{"name": name, "colour": colour} for name, colour in names],
+        }
+        write_manifest(path, **{**fields, **changes})
+        return path
+
+    return build
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """A network whose three logits are the mean of each colour, float32 in and logits out."""
+    path = tmp_path / "cls.onnx"
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["logits"], axis=1),
+    ]
+    given, gives = ("image", TensorProto.FLOAT, (1, 3, HEIGHT, WIDTH)), ("logits", TensorProto.FLOAT, (1, 3))
+    save_onnx(path, nodes, given, gives)
+    write_manifest(
+        path,
+        task="classification",
+        io="raw",
+        postprocessing="softmax_top5",
+        given={"name": "image", "dtype": "float32", "shape": given[2], "layout": "NCHW", "meaning": "photo"},
+        gives={"name": "logits", "dtype": "float32", "shape": gives[2], "layout": "NC", "meaning": "logits"},
+    )
+    return path
+
+
+def photo(path, *, height=20, width=64, left=RED, right=BLUE):
+    """A photo whose left quarter has one colour and the rest another."""
+    colours = np.empty((height, width, 3), np.uint8)
+    colours[:, : width // 4], colours[:, width // 4 :] = left, right
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(colours).save(path)
+    return path
+
+
+def espnet_run(*arguments):
+    command = [sys.executable, "-c", "from espnet_edge.runtime.cli_run import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
+
+
+def assert_refused(done, exit_code, *parts):
+    assert (done.returncode, done.stdout) == (exit_code, ""), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    for part in ("espnet-run: ", *parts):
+        assert part in done.stderr
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_segmentation_writes_masks_at_the_photos_own_size(tmp_path, segmentation):
+    first = photo(tmp_path / "first.png")
+    second = photo(tmp_path / "second.jpg", height=9, width=30, left=GREEN, right=GREEN)
+    out, answers = tmp_path / "new" / "out", tmp_path / "new" / "answers.json"
+    done = espnet_run("--engine", segmentation(), first, second, "--out", out, "--json", answers)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        str(first),
+        "  blue thing   75.0 %",
+        "  red thing    25.0 %",
+        f"  -> {out}/first.overlay.png, {out}/first.labels.png",
+        str(second),
+        "  green thing  100.0 %",
+        f"  -> {out}/second.overlay.png, {out}/second.labels.png",
+    ]
+    assert files_in(out) == ["first.labels.png", "first.overlay.png", "second.labels.png", "second.overlay.png"]
+    labels = Image.open(out / "first.labels.png")
+    assert (labels.mode, labels.size) == ("L", (64, 20))
+    np.testing.assert_array_equal(np.asarray(labels), np.repeat([[0, 2]], 20, 0).repeat([16, 48], axis=1))
+    overlay = np.asarray(Image.open(out / "first.overlay.png"))
+    np.testing.assert_array_equal(overlay[10, [3, 60]], [RED, BLUE])  # the classes have the photo's own colours here
+    content = json.loads(answers.read_text())
+    assert (content["schema_version"], content["task"]) == (1, "segmentation")
+    assert content["images"][0]["classes"] == [
+        {"class_index": 2, "name": "blue thing", "share": 0.75},
+        {"class_index": 0, "name": "red thing", "share": 0.25},
+    ]
+
+
+def test_a_fixed_batch_of_two_takes_a_single_photo(tmp_path, segmentation):
+    done = espnet_run("--engine", segmentation(batch=2), photo(tmp_path / "a.png"), "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_classification_needs_no_folder_and_says_how_to_get_names(tmp_path, classifier):
+    done = espnet_run("--engine", classifier, photo(tmp_path / "a.png", left=BLUE, right=BLUE))
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert [line.split()[:3] for line in lines[1:]] == [["1", "class", "2"], ["2", "class", "1"], ["3", "class", "0"]]
+    scores = np.exp(np.array([230, 20, 10]) / 255 * 4)
+    assert [float(line.split()[3]) for line in lines[1:]] == pytest.approx(scores / scores.sum(), abs=1e-4)
+    assert done.stderr == (
+        "espnet-run: the names of the classes are not known; give them with --labels FILE, or for ImageNet install "
+        "torchvision\n"
+    )
+
+
+def test_classification_with_names_and_a_folder(tmp_path, classifier):
+    labels = tmp_path / "names.txt"
+    labels.write_text("tomato\nlime\nÄther\n", encoding="utf-8")
+    picture = photo(tmp_path / "a.png", left=BLUE, right=BLUE)
+    done = espnet_run("--engine", classifier, picture, "--labels", labels, "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1].split()[:2] == ["1", "Äther"]
+    assert files_in(tmp_path / "out") == ["a.classes.json"]
+    best = json.loads((tmp_path / "out" / "a.classes.json").read_text())["classes"][0]
+    assert (best["class_index"], best["name"]) == (2, "Äther")
+
+
+def test_a_broken_photo_is_reported_after_the_good_ones(tmp_path, segmentation):
+    broken = tmp_path / "broken.png"
+    broken.write_text("no picture")
+    good, answers = photo(tmp_path / "good.png"), tmp_path / "answers.json"
+    done = espnet_run("--engine", segmentation(), broken, good, "--out", tmp_path / "out", "--json", answers)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"1 of 2 photos could not be used, the others are done: {broken}: not a picture" in done.stderr
+    assert files_in(tmp_path / "out") == ["good.labels.png", "good.overlay.png"]
+    images = json.loads(answers.read_text())["images"]
+    assert ["error" in image for image in images] == [True, False]
+
+
+def test_photos_of_one_stem_keep_their_endings_and_a_photo_given_twice_runs_once(tmp_path, segmentation):
+    photos = [photo(tmp_path / name) for name in ("a.png", "a.bmp", "b.png")]
+    done = espnet_run("--engine", segmentation(), *photos, photos[2], "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    names = ["a.bmp", "a.png", "b"]
+    assert files_in(tmp_path / "out") == [f"{name}.{kind}.png" for name in names for kind in ("labels", "overlay")]
+
+
+def test_photos_of_one_name_in_two_folders_are_refused(tmp_path, segmentation):
+    photos = [photo(tmp_path / folder / "a.png") for folder in ("x", "y")]
+    done = espnet_run("--engine", segmentation(), *photos, "--out", tmp_path / "out")
+    assert_refused(done, 2, str(photos[0]), str(photos[1]), "run them apart")
+
+
+def test_a_photo_is_never_overwritten(tmp_path, segmentation):
+    photos = [photo(tmp_path / "a.png"), photo(tmp_path / "a.labels.png")]
+    before = [path.read_bytes() for path in photos]
+    engine = segmentation()
+    assert_refused(espnet_run("--engine", engine, *photos, "--out", tmp_path), 2, "one of the inputs")
+    done = espnet_run("--engine", engine, photos[0], "--out", tmp_path / "out", "--json", photos[0])
+    assert_refused(done, 2, "one of the inputs")
+    assert [path.read_bytes() for path in photos] == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_random_weights_are_refused_before_anything_is_loaded(tmp_path, segmentation):
+    weights = {"source": "seed 0", "sha256": None, "random": True}
+    engine, picture, out = segmentation(weights=weights), photo(tmp_path / "a.png"), tmp_path / "out"
+    assert_refused(espnet_run("--engine", engine, picture, "--out", out), 2, "random", "--allow-random-weights")
+    assert not out.exists()
+    done = espnet_run("--engine", engine, picture, "--out", out, "--allow-random-weights")
+    assert done.returncode == 0
+    assert "the answers mean nothing" in done.stderr
+
+
+def test_a_file_without_its_manifest(tmp_path, segmentation):
+    engine, picture = segmentation(), photo(tmp_path / "a.png")
+    manifest_path(engine).unlink()
+    assert_refused(espnet_run("--engine", engine, picture, "--out", tmp_path / "out"), 4, "no manifest")
+    assert_refused(espnet_run("--engine", engine, picture, "--out", tmp_path / "out", "--trust"), 2, "no manifest")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["a.png"], "--out DIR"),
+        (["photos", "--out", "out"], "photos/*.png"),
+        (["none.png", "a.png", "--out", "out"], "none.png: no such file"),
+        (["a.png", "--out", "a.png"], "not a folder"),
+        (["a.png", "--out", "out", "--json", "photos"], "--json is a folder"),
+        (["a.png", "--out", "out", "--json", "out/a.labels.png"], "also the name of a photo's result"),
+        (["a.png", "--out", "out", "--labels", "none.txt"], "none.txt: no such file"),
+        (["a.png", "--out", "out", "--opacity", "1.5"], "--opacity 1.5"),
+        (["a.png", "--out", "out", "--opacity", "nan"], "--opacity nan"),
+        (["a.png", "--out", "out", "--threads", "0"], "--threads 0"),
+        (["a.png", "--out", "out", "--runtime", "magic"], "magic"),
+    ],
+)
+def test_wrong_input_is_one_line_and_nothing_is_written(tmp_path, segmentation, monkeypatch, arguments, part):
+    monkeypatch.chdir(tmp_path)
+    photo(tmp_path / "a.png")
+    (tmp_path / "photos").mkdir()
+    engine = segmentation()
+    before = sorted(tmp_path.rglob("*"))
+    assert_refused(espnet_run("--engine", engine, *arguments), 2, part)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_mask_of_a_cropped_photo_is_refused(tmp_path, segmentation):
+    engine = segmentation()
+    manifest = json.loads(manifest_path(engine).read_text())
+    manifest["preprocessing"].update(resize="shorter_side_crop", shorter_side=16)
+    manifest_path(engine).write_text(json.dumps(manifest))
+    done = espnet_run("--engine", engine, photo(tmp_path / "a.png"), "--out", tmp_path / "out")
+    assert_refused(done, 4, "cropped photo")
+
+
+def test_help_works_without_any_runtime():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['onnxruntime', 'openvino', 'torch', 'onnx', 'tensorrt']));"
+        "from espnet_edge.runtime.cli_run import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in ("Examples:", "--engine", "--out", "--opacity", "exit code 2"):
+        assert part in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
