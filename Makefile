@@ -33,10 +33,10 @@ help: ## This list
 install: $(VENV)/.installed ## Make .venv with everything that export and bench need, at pinned versions
 
 export: $(VENV)/.installed ## Export MODEL to OUT: ONNX, manifest, parity proof, engine
-	$(BIN)/espnet-export '$(MODEL)' --out '$(OUT)' $(EXPORT_OPTIONS)
+	$(BIN)/espnet-export '$(MODEL)' --out '$(OUT)' $(strip $(EXPORT_OPTIONS))
 
 bench: $(ARTEFACT) ## Latency of MODEL in ONNX Runtime, OpenVINO and PyTorch, interleaved
-	$(BIN)/espnet-bench --engine '$(ARTEFACT)' $(BENCH_OPTIONS)
+	$(BIN)/espnet-bench --engine '$(ARTEFACT)' $(strip $(BENCH_OPTIONS))
 
 $(ARTEFACT): | $(VENV)/.installed
 	$(MAKE) export

@@ -164,7 +164,10 @@ def _print_result(result: "ExportResult", seconds: float) -> None:
     if result.no_engine is not None:
         print(f"no engine: {result.no_engine}")
     artefact = next(path for path in result.files if path.name == manifest.file.name)
-    print(f"done in {seconds:.1f} s; try: espnet-run --engine {artefact} PHOTO --out results")
+    if manifest.weights.random:
+        print(f"done in {seconds:.1f} s; the weights are RANDOM: good for measuring speed, not for answers")
+    else:
+        print(f"done in {seconds:.1f} s; try: espnet-run --engine {artefact} PHOTO --out results")
 
 
 def _tensors(manifest: "Manifest") -> str:
