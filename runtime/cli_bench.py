@@ -1,0 +1,252 @@
+"""The command `espnet-bench`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..commands import console, new_app, run
+from ..errors import InputError, UnavailableError
+from ..files import sha256_of
+from .manifest import load_manifest, manifest_path
+
+if TYPE_CHECKING:
+    from .bench import BenchResult
+    from .report import MeasuredFile, Skipped
+    from .runner import Runner
+
+app = new_app()
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What holds for every engine. `named`: the user named the runtimes, and each must open."""
+
+    runtimes: tuple[str, ...]
+    named: bool
+    threads: int | None
+    batch: int | None
+    seed: int
+    trust: bool
+
+
+@dataclass
+class _Opened:
+    """The runners by name, the file behind each, and the runtimes that could not be opened."""
+
+    runners: "dict[str, Runner]"
+    files: "dict[str, MeasuredFile]"
+    skipped: "list[Skipped]"
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
+  espnet-bench --engine build/seg/seg.onnx
+  espnet-bench --engine build/seg/seg.onnx --runtime onnxruntime,openvino --threads 1
+  espnet-bench --engine build/seg/seg.onnx --engine build/cls/cls.onnx --runtime onnxruntime
+  espnet-bench --engine build/seg/seg.onnx --rounds 20 --iterations 10 --json seg.json
+
+Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine; 4 the file is not the
+one that its manifest describes; 130 interrupted.
+"""
+)
+def bench_command(
+    engine: Annotated[list[Path], typer.Option(metavar="FILE", help="Artefact with its manifest; repeatable.")],
+    runtime: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|all|NAMES",
+            help="auto: the installed ones of onnxruntime, openvino, torch. all: says what is missing, too. "
+            "Or names with commas, and each must run.",
+        ),
+    ] = "auto",
+    measure: Annotated[
+        str, typer.Option(metavar="NAMES", help="What to measure; this version measures latency.")
+    ] = "latency",
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Rounds; in each, every runtime runs one block.")] = 5,
+    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Timed inferences in a block.")] = 10,
+    warmup: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Inferences before the first round, and half a second of them at least."),
+    ] = 3,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="CPU threads. [default: one per usable core]")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Batch size, where the file leaves it free. [default: 1]")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of the random input and of the order in the rounds.")
+    ] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything, every sample, as JSON.")
+    ] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run a file that its manifest does not vouch for.")] = False,
+) -> None:
+    """Measure how long one inference takes, in several runtimes and files, interleaved.
+
+    Runtimes take turns in a random order, round by round, so that a machine that slows down slows all of them. The
+    ratio of two runtimes is formed within the rounds. Definitions and doubts are printed below the numbers.
+    """
+    _check_measure(measure)
+    _check_files(engine, json_file)
+    options = _Options(*_runtimes(runtime), threads=threads, batch=batch, seed=seed, trust=trust)
+    from .environment import load_average, read_environment
+    from .report import LatencyReport, print_report, write_json
+
+    started, environment, load_before = _now(), read_environment(), load_average()
+    with ExitStack() as stack:
+        opened = _open_all(engine, options, stack)
+        for skipped in opened.skipped:
+            _note(f"skipped {skipped.runtime}: {skipped.reason}")
+        result = _measured(opened, options, rounds=rounds, iterations=iterations, warmup=warmup)
+    report = LatencyReport(
+        result, opened.files, tuple(opened.skipped), environment, load_before, load_average(), started
+    )
+    print_report(report)
+    if json_file is not None:
+        write_json(json_file, report)
+
+
+def main() -> None:
+    """Run the command and exit."""
+    run(app, "espnet-bench")
+
+
+def _check_measure(measure: str) -> None:
+    known = ("latency", "power", "memory")
+    names = [name.strip() for name in measure.split(",")]
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"--measure {unknown[0]!r} is unknown; there is latency")
+    if absent := [name for name in names if name != "latency"]:
+        raise UnavailableError(f"--measure {absent[0]}: this version measures latency only; leave the option out")
+
+
+def _check_files(engines: Sequence[Path], json_file: Path | None) -> None:
+    """Everything about the files that would otherwise be found out only after a minute of measuring."""
+    for i, engine in enumerate(engines):
+        if engine in engines[:i]:
+            raise InputError(f"--engine {engine} is given twice; leave one out")
+    if json_file is None:
+        return
+    if json_file.is_dir() or not json_file.absolute().parent.is_dir():
+        raise InputError(f"--json {json_file}: name a file in a folder that is there")
+    if json_file.absolute() in {file.absolute() for e in engines for file in (e, manifest_path(e))}:
+        raise InputError(f"--json {json_file} would overwrite an engine or its manifest; name another file")
+
+
+def _runtimes(runtime: str) -> tuple[tuple[str, ...], bool]:
+    """The runtimes to try, and whether the user named them."""
+    from .runner import ONNX_RUNTIMES, RUNTIMES, available_runtimes
+
+    if runtime == "all":
+        return tuple(ONNX_RUNTIMES), False
+    if runtime == "auto":
+        # With nothing installed, auto itself is asked, and says so.
+        return available_runtimes() or ("auto",), False
+    names = tuple(dict.fromkeys(name.strip() for name in runtime.split(",")))
+    if unknown := [name for name in names if name not in RUNTIMES]:
+        raise InputError(f"--runtime {unknown[0]!r} is unknown; there are auto, all, {', '.join(RUNTIMES)}")
+    return names, True
+
+
+def _open_all(engines: Sequence[Path], options: _Options, stack: ExitStack) -> _Opened:
+    opened = _Opened({}, {}, [])
+    for engine in engines:
+        file = _measured_file(engine, trust=options.trust)
+        for name, runner in _open(engine, options, opened.skipped, stack).items():
+            label = name if len(engines) == 1 else f"{engine} {name}"
+            opened.runners[label] = runner
+            opened.files[label] = file
+    return opened
+
+
+def _open(engine: Path, options: _Options, skipped: "list[Skipped]", stack: ExitStack) -> "dict[str, Runner]":
+    """The runners of one file. A runtime that the user did not name may fail, if another one runs the file."""
+    from .report import Skipped
+    from .runner import open_runner
+
+    runners, errors = {}, []
+    for runtime in _for_this_file(engine, options):
+        try:
+            runner = open_runner(engine, runtime, threads=options.threads, trust=options.trust)
+        except (InputError, UnavailableError) as error:
+            if options.named:
+                raise
+            errors.append(error)
+            skipped.append(Skipped(str(engine), runtime, str(error)))
+        else:
+            runners[runtime] = stack.enter_context(runner)
+    if not runners:
+        raise errors[0]
+    return runners
+
+
+def _for_this_file(engine: Path, options: _Options) -> tuple[str, ...]:
+    # Where no runtime was named, an engine is not an error of each ONNX runtime but has one answer of its own.
+    return options.runtimes if options.named or engine.suffix == ".onnx" else ("auto",)
+
+
+def _measured_file(engine: Path, *, trust: bool) -> "MeasuredFile":
+    from .report import MeasuredFile
+
+    manifest = load_manifest(engine, trust=trust)
+    return MeasuredFile(
+        path=str(engine),
+        # Of the file as it is: with --trust the manifest may speak of another one.
+        sha256=sha256_of(engine),
+        name=manifest.name if manifest else None,
+        network=manifest.network if manifest else None,
+    )
+
+
+def _measured(opened: _Opened, options: _Options, *, rounds: int, iterations: int, warmup: int) -> "BenchResult":
+    from .bench import bench, random_feeds
+
+    feeds = {
+        name: random_feeds(runner.inputs, batch=options.batch, seed=options.seed, source=opened.files[name].path)
+        for name, runner in opened.runners.items()
+    }
+    with _progress() as progress:
+        return bench(
+            opened.runners,
+            feeds,
+            warmup_iterations=warmup,
+            iterations=iterations,
+            rounds=rounds,
+            seed=options.seed,
+            progress=progress,
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
+    """A bar on standard error where that is a terminal. It is redrawn between blocks only: a timer would disturb."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    stderr = console()
+    if not stderr.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=stderr, auto_refresh=False, transient=True) as bar:
+        task = bar.add_task("")
+
+        def show(text: str, done: int, total: int) -> None:
+            bar.update(task, description=text, completed=done, total=total, refresh=True)
+
+        yield show
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _note(message: str) -> None:
+    console().print(f"espnet-bench: {message}", markup=False)

@@ -1,0 +1,90 @@
+"""Statistics of samples: pure functions on sequences, one stated rule for each figure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import fsum, sqrt
+
+PERCENTILE_RULE = "rank p/100 * (n - 1) in the sorted samples counted from 0, interpolated linearly (NumPy's 'linear')"
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of `n` samples. Units: ms. `stddev_ms` is None where n = 1."""
+
+    n: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    stddev_ms: float | None
+    percentile_rule: str = PERCENTILE_RULE
+
+
+def summarise(samples_ns: Sequence[int]) -> Summary:
+    """The figures of samples given in ns."""
+    samples_ms = [sample / _NS_PER_MS for sample in samples_ns]
+    return Summary(
+        n=len(samples_ms),
+        p50_ms=median(samples_ms),
+        p90_ms=percentile(samples_ms, 90),
+        p99_ms=percentile(samples_ms, 99),
+        mean_ms=mean(samples_ms),
+        min_ms=min(samples_ms),
+        max_ms=max(samples_ms),
+        stddev_ms=stddev(samples_ms),
+    )
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value below which `percent` of the values lie, in the values' unit. See `PERCENTILE_RULE`.
+
+    Raises:
+        ValueError: there are no values, or `percent` is not in 0 to 100.
+    """
+    _require(values)
+    if not 0 <= percent <= 100:
+        raise ValueError(f"percent {percent}: it lies in 0 to 100")
+    ordered = sorted(values)
+    rank = percent / 100 * (len(ordered) - 1)
+    below = int(rank)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (rank - below)
+
+
+def median(values: Sequence[float]) -> float:
+    """The 50th percentile, in the values' unit."""
+    return percentile(values, 50)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean, in the values' unit."""
+    _require(values)
+    return fsum(values) / len(values)
+
+
+def stddev(values: Sequence[float]) -> float | None:
+    """The sample standard deviation (divided by n - 1), in the values' unit; None for one value."""
+    _require(values)
+    if len(values) == 1:
+        return None
+    centre = mean(values)
+    return sqrt(fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+
+
+def cv(values: Sequence[float]) -> float | None:
+    """The coefficient of variation, `stddev` / `mean`, without unit; None for one value or a mean of 0."""
+    spread, centre = stddev(values), mean(values)
+    return None if spread is None or centre == 0 else spread / centre
+
+
+def iqr(values: Sequence[float]) -> float:
+    """The interquartile range, 75th less 25th percentile, in the values' unit."""
+    return percentile(values, 75) - percentile(values, 25)
+
+
+def _require(values: Sequence[float]) -> None:
+    if not values:
+        raise ValueError("there are no values to compute a figure of")

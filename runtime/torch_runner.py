@@ -1,0 +1,85 @@
+"""The network itself in PyTorch, eagerly: the reference that the other runtimes are measured against."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import CheckError, InputError
+from .manifest import Manifest
+from .runner import Array, BaseRunner, RunnerInfo, Tensors
+
+
+class TorchRunner(BaseRunner):
+    """A PyTorch module on the CPU, in inference mode and without compilation.
+
+    The number of threads is a setting of the whole process in PyTorch: `infer` sets it where it differs and leaves it
+    so, which other users of PyTorch in the process then see.
+
+    Args:
+        module: takes the inputs in order as tensors and gives a tuple of tensors, the outputs in order.
+        inputs: what the module takes.
+        outputs: what it gives.
+        threads: that one operator is spread over.
+        source: name for messages.
+    """
+
+    def __init__(
+        self, module: nn.Module, inputs: Tensors, outputs: Tensors, threads: int, source: str = "the network"
+    ) -> None:
+        super().__init__(inputs, outputs, RunnerInfo("torch", str(torch.__version__), "cpu", threads), source)
+        self._module: nn.Module | None = module.eval()
+
+    def _infer(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        assert self._module is not None
+        if torch.get_num_threads() != self.info.threads:
+            torch.set_num_threads(self.info.threads)
+        # PyTorch has no read-only tensors, so an array that must not be written is copied.
+        tensors = [torch.from_numpy(np.require(array, requirements="W")) for array in feeds.values()]
+        with torch.inference_mode():
+            results = self._module(*tensors)
+        return {tensor.name: result.numpy() for tensor, result in zip(self.outputs, results, strict=True)}
+
+    def _close(self) -> None:
+        self._module = None
+
+
+def torch_runner_from_manifest(artefact: Path, manifest: Manifest | None, threads: int) -> TorchRunner:
+    """The reference network that the manifest of `artefact` names, with its weights, inputs and outputs.
+
+    Raises:
+        InputError: there is no manifest, or the network or the file of weights that it names is not there.
+        UnavailableError: the published weights are neither in the cache nor within reach.
+        CheckError: the weights are not those that the manifest names, or the manifest normalises otherwise than they
+            were trained with.
+    """
+    if manifest is None:
+        raise InputError(
+            f"{artefact}: torch rebuilds the network from the manifest, and there is none; "
+            "use onnxruntime or openvino, or export it again"
+        )
+    if manifest.precision != "fp32":
+        raise InputError(f"{artefact}: torch computes in fp32, the file is {manifest.precision}; use onnxruntime")
+    return TorchRunner(_network(artefact, manifest), manifest.inputs, manifest.outputs, threads, artefact.name)
+
+
+def _network(artefact: Path, manifest: Manifest) -> nn.Module:
+    from ..model.deploy import network_from_manifest_fields
+    from ..model.registry import get_spec
+
+    spec, preprocessing = get_spec(manifest.network), manifest.preprocessing
+    if (spec.mean, spec.std) != (preprocessing.mean, preprocessing.std):
+        raise CheckError(
+            f"{artefact}: its manifest normalises with mean {preprocessing.mean} and std {preprocessing.std}, "
+            f"{manifest.network} with {spec.mean} and {spec.std}; export it again, or leave torch out"
+        )
+    return network_from_manifest_fields(
+        network=manifest.network,
+        width_mult=manifest.width_mult,
+        num_classes=manifest.num_classes,
+        io=manifest.io,
+        weights_source=manifest.weights.source,
+        weights_sha256=manifest.weights.sha256,
+        weights_random=manifest.weights.random,
+    )

@@ -1,0 +1,92 @@
+import json
+import os
+
+import pytest
+
+from espnet_edge.errors import CheckError, InputError
+from espnet_edge.runtime.manifest import file_info, load_manifest, manifest_path, read_manifest
+
+
+@pytest.fixture
+def artefact(conv_artefact):
+    return conv_artefact()
+
+
+def change(artefact, **fields):
+    path = manifest_path(artefact)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_a_manifest_comes_back_as_written(artefact):
+    manifest = load_manifest(artefact)
+    assert manifest.inputs[0].shape == (1, 8, 16, 3)
+    assert manifest.file == file_info(artefact)
+    manifest.write(artefact)
+    assert load_manifest(artefact) == manifest
+
+
+def test_path_keeps_the_whole_name(tmp_path):
+    assert manifest_path(tmp_path / "seg.onnx").name == "seg.onnx.json"
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        load_manifest(tmp_path / "none.onnx")
+    with pytest.raises(InputError, match="no such file"):
+        load_manifest(tmp_path, trust=True)
+
+
+def test_no_manifest(artefact):
+    manifest_path(artefact).unlink()
+    with pytest.raises(CheckError, match=r"no manifest conv\.onnx\.json.*--trust"):
+        load_manifest(artefact)
+    assert load_manifest(artefact, trust=True) is None
+
+
+def test_another_file_than_described(artefact):
+    described = load_manifest(artefact)
+    data = bytearray(artefact.read_bytes())
+    data[-1] ^= 1
+    artefact.write_bytes(data)
+    with pytest.raises(CheckError, match=f"manifest says {described.file.sha256[:16]}.*--trust"):
+        load_manifest(artefact)
+    assert load_manifest(artefact, trust=True) == described
+
+
+@pytest.mark.parametrize("content", [b"", b"not JSON", b"[]", b'{"schema_version": 1}', b"\xff\xfe", b"{" * 100_000])
+@pytest.mark.parametrize("trust", [False, True])
+def test_not_a_manifest(artefact, content, trust):
+    manifest_path(artefact).write_bytes(content)
+    with pytest.raises(CheckError, match="not a manifest"):
+        load_manifest(artefact, trust=trust)
+
+
+def test_a_missing_field_is_named(artefact):
+    fields = json.loads(manifest_path(artefact).read_text())
+    del fields["preprocessing"]["mean"]
+    manifest_path(artefact).write_text(json.dumps(fields))
+    with pytest.raises(CheckError, match=r"preprocessing\.mean: Field required"):
+        read_manifest(artefact)
+
+
+def test_a_wrong_type_is_named(artefact):
+    change(artefact, num_classes="many")
+    with pytest.raises(CheckError, match="num_classes"):
+        read_manifest(artefact)
+
+
+def test_a_newer_schema(artefact):
+    change(artefact, schema_version=2)
+    with pytest.raises(CheckError, match="schema version 2, this program reads 1"):
+        load_manifest(artefact)
+
+
+def test_unknown_fields_are_let_through(artefact):
+    change(artefact, colour_space="sRGB")
+    assert load_manifest(artefact).name == "conv"
+
+
+def test_an_oversized_manifest_is_not_read(artefact):
+    os.truncate(manifest_path(artefact), (4 << 20) + 1)
+    with pytest.raises(CheckError, match="4194305 bytes"):
+        load_manifest(artefact)
