@@ -65,7 +65,7 @@ def espnet_run(
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino", "torch"], typer.Option(help="library that runs it")
     ] = "auto",
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads  [default: the library's]")] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads  [default: one per usable core]")] = None,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="class names where the manifest has none: one per line, or a JSON list"),
@@ -119,7 +119,7 @@ def _check_numbers(opacity: float, threads: int | None) -> None:
     if not 0 <= opacity <= 1:
         raise InputError(f"--opacity {opacity}: give a number from 0 (the photo alone) to 1 (the colours alone)")
     if threads is not None and threads < 1:
-        raise InputError(f"--threads {threads}: give at least 1, or leave it to the library")
+        raise InputError(f"--threads {threads}: give at least 1, or leave it out for one per usable core")
 
 
 def _usable_manifest(engine: Path, *, trust: bool, allow_random_weights: bool) -> Manifest:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ..files import write_text
@@ -73,8 +74,9 @@ def print_report(report: LatencyReport) -> None:
     console.soft_wrap = not console.is_terminal
     rows = _rows(report)
     table = _drawn_table(rows)
-    # A table that is too wide would be drawn with its numbers cut.
-    if console.is_terminal and console.measure(table).maximum <= console.width:
+    # A table that is too wide would be drawn with its numbers cut. Rich cuts what it measures as well, if let.
+    width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    if console.is_terminal and width <= console.width:
         console.print(table)
     else:
         console.print("\n".join(plain_table(rows)), markup=False)
