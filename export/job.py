@@ -113,7 +113,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
         OSError: the folder cannot be written.
     """
     target = _checked_target(options)
-    builder = "no engine was asked for" if options.engine == "none" else find_builder(options.engine)
+    builder = "none was asked for" if options.engine == "none" else find_builder(options.engine)
     photos = [(path.name, preprocess(load_photo(path), _preprocessing(target))) for path in options.photos]
     with staged(options.out) as folder:
         progress.step("weights")

@@ -137,7 +137,11 @@ class ResizeConvPool(nn.Module):
 
 
 class Separable(nn.Module):
-    """A linear map of rows and one of columns. x: (N, C, h, w) -> (N, C, h2, w2) = rows @ x @ columns."""
+    """A linear map of rows and one of columns. x: (N, C, h, w) -> (N, C, h2, w2) = rows @ (x @ columns).
+
+    The product with the constant on the left stays the last one, also where the other order would cost less: OpenVINO
+    2026.4 merges a PReLU into a product with a constant on the right as if the slopes belonged to its columns.
+    """
 
     rows: Tensor
     columns: Tensor
@@ -146,14 +150,10 @@ class Separable(nn.Module):
         super().__init__()
         self.register_buffer("rows", rows.float(), persistent=False)  # (h2, h)
         self.register_buffer("columns", columns.float().T.contiguous(), persistent=False)  # (w, w2)
-        (h2, h), (w2, w) = rows.shape, columns.shape
-        self.columns_first = h * w * w2 + h * h2 * w2 <= h * h2 * w + h2 * w * w2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply both, the cheaper order first."""
-        if self.columns_first:
-            return self.rows @ (x @ self.columns)
-        return (self.rows @ x) @ self.columns
+        """Apply the columns, then the rows."""
+        return self.rows @ (x @ self.columns)
 
 
 class Resize(nn.Module):
