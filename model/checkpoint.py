@@ -8,7 +8,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -16,60 +16,13 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 
-# Our name -> official name, applied in this order to the full name of a parameter.
-_ESPNETV2_RULES = (
-    (r"\bstem\.", "level1."),
-    (r"\bdown(\d)\.", r"level\1_0."),
-    (r"\bstage(\d)\.", r"level\1."),
-    (r"\bhead\.0\.", "level5.3."),
-    (r"\bhead\.1\.", "level5.4."),
-    (r"(level\d\.\d+|eesp)\.act\.", r"\1.module_act."),
-    (r"\bproject\.", "proj_1x1."),
-    (r"\bbranches\.(\d)\.", r"spp_dw.\1.conv."),
-    (r"\bfuse\.", "br_after_cat."),
-    (r"\bexpand\.", "conv_1x1_exp."),
-    (r"\breinforce\.", "inp_reinf."),
-    (r"\bnorm\.", "bn."),
-    # The head's own activations are not those of an EESP unit.
-    (r"\b(level5\.[34])\.module_act\.", r"\1.act."),
-)
-_DECODER_RULES = (
-    # The official numbers run against ours: their decoder stage 1 works at 1/16 of the image, which we call level 4.
-    (r"\bpyramid4\.", "bu_dec_l1."),
-    (r"\bpyramid3\.", "bu_dec_l2."),
-    (r"\bpyramid2\.", "bu_dec_l3."),
-    (r"\bpyramid1\.", "bu_dec_l4."),
-    (r"\bskip3\.", "merge_enc_dec_l2."),
-    (r"\bskip2\.", "merge_enc_dec_l3."),
-    (r"\bskip1\.", "merge_enc_dec_l4."),
-    (r"\bmerge3\.", "bu_br_l2."),
-    (r"\bmerge2\.", "bu_br_l3."),
-    (r"\bmerge1\.", "bu_br_l4."),
-    (r"\b(bu_br_l\d)\.norm\.", r"\1.0."),
-    (r"\b(bu_br_l\d)\.act\.", r"\1.1."),
-    (r"\bproject\.", "projection_layer."),
-    (r"\bbranches\.(\d)\.", r"stages.\1."),
-    (r"\bfuse\.norm\.", "merge_layer.0.br.0."),
-    (r"\bfuse\.act\.", "merge_layer.0.br.1."),
-    (r"\bmix\.", "merge_layer.2."),
-    (r"\b(bu_dec_l\d)\.expand\.", r"\1.merge_layer.3."),
-    (r"\bout\.norm\.", "br.br.0."),
-    (r"\bout\.act\.", "br.br.1."),
-    (r"\bgate\.", "wt_layer.1."),
-    (r"\bexpand\.", "expansion_layer."),
-    (r"\bconv\.", "cbr.0."),
-    (r"\bnorm\.", "cbr.1."),
-    (r"\bact\.", "cbr.2."),
-)
 _MAX_CHECKPOINT_BYTES = 1 << 30
 
 
-def official_name(name: str) -> str:
-    """The name that the official code gives to our parameter, buffer or module `name`."""
-    if name.startswith("encoder."):
-        return "base_net." + _rename(name.removeprefix("encoder."), _ESPNETV2_RULES)
-    in_decoder = re.match(r"(pyramid|skip|merge)\d\b", name)
-    return _rename(name, _DECODER_RULES if in_decoder else _ESPNETV2_RULES)
+def published_names(model: nn.Module) -> Callable[[str], str]:
+    """What turns the names of `model` into those of the published checkpoints; many networks need no change."""
+    rename: Callable[[str], str] = getattr(model, "published_name", str)
+    return rename
 
 
 def load_checkpoint(model: nn.Module, path: Path) -> None:
@@ -80,9 +33,11 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
     """
     state = read_checkpoint(path)
     own_names = model.state_dict().keys()
-    names = {name: name if name in state else official_name(name) for name in own_names}
+    published_name = published_names(model)
+    names = {name: name if name in state else published_name(name) for name in own_names}
     if problem := _mismatch(model, state, names):
-        asked, found = describe(_in_official_names(model.state_dict())), describe(_in_official_names(state))
+        asked = describe({published_name(name): tensor for name, tensor in model.state_dict().items()})
+        found = describe({published_name(name): tensor for name, tensor in state.items()})
         raise InputError(f"{path}: holds {found}; asked for is {asked} ({problem}); {_way_out(found, asked)}")
     model.load_state_dict({name: state[other] for name, other in names.items()}, strict=True)
 
@@ -121,7 +76,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def describe(state: Mapping[str, Tensor]) -> str:
     """What a state dictionary in official names holds, in words: "ESPNetv2 segmentation, width 2.0, 20 classes"."""
     if not any("spp_dw" in name for name in state):
-        return f"something that is not ESPNetv2 ({len(state)} tensors, first {next(iter(state))})"
+        return _describe_other(state)
     if any(name.startswith("net.") for name in state):
         return "the obsolete segmentation network of the ESPNetv2 repository"
     if any(name.startswith("base_net.basenet.") for name in state):
@@ -134,18 +89,6 @@ def describe(state: Mapping[str, Tensor]) -> str:
     return f"a part of ESPNetv2 ({len(state)} tensors)"
 
 
-def _rename(name: str, rules: Iterable[tuple[str, str]]) -> str:
-    # The closing dot lets the rules treat a module's own name like a prefix of its parameters' names.
-    name += "."
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name.removesuffix(".")
-
-
-def _in_official_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {official_name(name): tensor for name, tensor in state.items()}
-
-
 def _mismatch(model: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str]) -> str | None:
     for name, tensor in model.state_dict().items():
         found = state.get(names[name])
@@ -155,6 +98,18 @@ def _mismatch(model: nn.Module, state: Mapping[str, Tensor], names: Mapping[str,
             return f"{names[name]} is {tuple(found.shape)}, not {tuple(tensor.shape)}"
     left_over = sorted(set(state) - set(names.values()))
     return f"{left_over[0]} has no place" if left_over else None
+
+
+def _describe_other(state: Mapping[str, Tensor]) -> str:
+    marks = {
+        "features.stage1.unit1.dw_conv.conv.weight": "MobileNetV1",
+        "features.stage1.unit1.compress_conv1.weight": "ShuffleNetV1",
+        "features.18.0.weight": "MobileNetV2",
+        "stage2.0.branch1.0.weight": "ShuffleNetV2",
+    }
+    name = next((network for mark, network in marks.items() if mark in state), "an unknown network")
+    elements = sum(tensor.numel() for tensor in state.values())
+    return f"{name} ({len(state)} tensors, {elements} numbers, first {next(iter(state))})"
 
 
 def _width(state: Mapping[str, Tensor], prefix: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .blocks import ConvNormAct
 from .eesp import EESP, NUM_BRANCHES, StridedEESP, halve
+from .espnetv2_names import official_name
 
 # width_mult (s in the paper): channels of stem, levels 2 to 5, and of the last 1x1 convolution.
 CHANNELS = {
@@ -63,6 +64,8 @@ class ESPNetV2(ESPNetV2Encoder):
 
     `down5.reinforce` exists but is not fed, as in the authors' code; only detection feeds it.
     """
+
+    published_name = staticmethod(official_name)
 
     def __init__(self, width_mult: float = 2.0, num_classes: int = 1000) -> None:
         super().__init__(width_mult)

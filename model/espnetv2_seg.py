@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .blocks import ConvNormAct, NormAct
 from .espnetv2 import CHANNELS, ESPNetV2Encoder
+from .espnetv2_names import official_name
 
 SCALES = (2.0, 1.5, 1.0, 0.5, 0.1)  # of the pyramid's branches, in the order of the checkpoints
 MIN_PYRAMID_SIZE = 5  # pixels: no branch works on a smaller map, small maps are enlarged
@@ -23,6 +24,8 @@ class ESPNetV2Seg(nn.Module):
 
     H and W must be 0 or 15 modulo 16: only then do the maps of encoder and decoder meet in size.
     """
+
+    published_name = staticmethod(official_name)
 
     def __init__(self, width_mult: float = 2.0, num_classes: int = 20) -> None:
         super().__init__()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from espnet_edge.errors import InputError
-from espnet_edge.model.checkpoint import load_checkpoint, official_name, read_checkpoint
+from espnet_edge.model.checkpoint import load_checkpoint, read_checkpoint
+from espnet_edge.model.espnetv2_names import official_name
 from espnet_edge.model.registry import create_model
 from espnet_edge.model.seeded import load_seeded_weights
 
@@ -95,7 +96,9 @@ def test_relatives_are_recognised(rename: Any, expected: str, source: nn.Module,
 
 def test_another_network(tmp_path: Path) -> None:
     path = save(nn.Linear(2, 3).state_dict(), tmp_path / "w.pth")
-    assert "not ESPNetv2 (2 tensors, first weight)" in refusal(create_model("seg", width_mult=0.5), path)
+    assert "holds an unknown network (2 tensors, 9 numbers, first weight)" in refusal(
+        create_model("seg", width_mult=0.5), path
+    )
 
 
 @pytest.mark.parametrize("change", ["missing", "extra"])

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from conftest import SHARED, formula_input
-from espnet_edge.model.checkpoint import official_name
+from espnet_edge.model.espnetv2_names import official_name
 from espnet_edge.model.registry import create_model
 from espnet_edge.model.seeded import load_seeded_weights
 

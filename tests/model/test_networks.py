@@ -11,10 +11,10 @@ from torch import nn
 
 from conftest import formula_input
 from espnet_edge.errors import InputError
-from espnet_edge.model.checkpoint import official_name
 from espnet_edge.model.counts import count
 from espnet_edge.model.datasets import get_dataset
 from espnet_edge.model.eesp import branch_dilations
+from espnet_edge.model.espnetv2_names import official_name
 from espnet_edge.model.registry import create_model, get_spec, list_models, register_model
 from espnet_edge.model.seeded import load_seeded_weights
 
