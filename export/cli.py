@@ -32,9 +32,19 @@ Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on
 """
 )
 def export_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="seg (segmentation) or cls (classification).")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="seg (ESPNetv2 segmentation), cls (ESPNetv2 classification), or a network to compare with: mobilenetv1, "
+            "mobilenetv2, shufflenetv1, shufflenetv2.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the files; made if missing.")],
-    width: Annotated[float | None, typer.Option(help="Width: 0.5, 1.0, 1.25, 1.5 or 2.0. [default: 2.0]")] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(help="Width of the network; a wrong one lists those there are. [default: 2.0 for seg and cls]"),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="seg: cityscapes or voc; cls: imagenet. [default: the first]")
     ] = None,

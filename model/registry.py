@@ -10,12 +10,25 @@ from .checkpoint import load_checkpoint
 from .datasets import get_dataset
 from .espnetv2 import CHANNELS, ESPNetV2
 from .espnetv2_seg import ESPNetV2Seg
+from .mobilenetv1 import MobileNetV1
+from .mobilenetv2 import MobileNetV2
+from .shufflenetv1 import ShuffleNetV1
+from .shufflenetv2 import ShuffleNetV2
 from .spec import ModelSpec
 
 _WIDTHS = tuple(CHANNELS)
+_IMAGENET = {"imagenet": (224, 224)}
 _MODELS: dict[str, tuple[ModelSpec, Callable[..., nn.Module]]] = {}
 # The short names of the commands.
 _SHORT_NAMES = {"cls": "espnetv2_cls", "seg": "espnetv2_seg"}
+# The networks of about 300 M multiply-accumulates that the paper compares, with their widths.
+PAPER_SET = {
+    "espnetv2_cls": 2.0,
+    "mobilenetv1": 0.75,
+    "mobilenetv2": 1.0,
+    "shufflenetv1": 1.5,
+    "shufflenetv2": 1.5,
+}
 
 
 def register_model(spec: ModelSpec, factory: Callable[..., nn.Module]) -> None:
@@ -96,7 +109,7 @@ register_model(
         task="classification",
         widths=_WIDTHS,
         default_width=2.0,
-        default_sizes={"imagenet": (224, 224)},
+        default_sizes=_IMAGENET,
     ),
     ESPNetV2,
 )
@@ -111,3 +124,19 @@ register_model(
     ),
     ESPNetV2Seg,
 )
+for _name, _network, _widths in (
+    ("mobilenetv1", MobileNetV1, (0.25, 0.5, 0.75, 1.0)),
+    ("mobilenetv2", MobileNetV2, (0.35, 0.5, 0.75, 1.0, 1.4)),
+    ("shufflenetv1", ShuffleNetV1, (0.5, 1.0, 1.5, 2.0)),
+    ("shufflenetv2", ShuffleNetV2, (0.5, 1.0, 1.5, 2.0)),
+):
+    register_model(
+        ModelSpec(
+            name=_name,
+            task="classification",
+            widths=_widths,
+            default_width=PAPER_SET[_name],
+            default_sizes=_IMAGENET,
+        ),
+        _network,
+    )

@@ -73,8 +73,8 @@ class _Unit(nn.Module):
         if self.stride > 1:
             halves = self.branch1(x), self.branch2(x)
         else:
-            passing, own = x.chunk(2, dim=1)
-            halves = passing, self.branch2(own)
+            half = x.shape[1] // 2
+            halves = x[:, :half], self.branch2(x[:, half:])
         return shuffle(torch.cat(halves, dim=1), 2)
 
 

@@ -65,7 +65,9 @@ def espnet_run(
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino", "torch"], typer.Option(help="library that runs it")
     ] = "auto",
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads  [default: one per usable core]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="CPU threads  [default: one per usable core]")
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="class names where the manifest has none: one per line, or a JSON list"),

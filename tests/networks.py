@@ -10,13 +10,13 @@ from torch import nn
 from espnet_edge.export.onnx_from_torch import Batch, onnx_from_torch
 from espnet_edge.export.rewrite import rewritten
 from espnet_edge.model.deploy import with_io
-from espnet_edge.model.registry import create_model
+from espnet_edge.model.registry import create_model, get_spec
 from espnet_edge.model.seeded import load_seeded_weights
 
 ONE = Batch()
 OUTPUTS = {
-    "seg": {"raw": ["logits"], "deploy": ["labels"]},
-    "cls": {"raw": ["logits"], "deploy": ["classes", "scores"]},
+    "segmentation": {"raw": ["logits"], "deploy": ["labels"]},
+    "classification": {"raw": ["logits"], "deploy": ["classes", "scores"]},
 }
 
 
@@ -40,7 +40,7 @@ def export_again(network: nn.Module, name: str, io: Any, size: tuple[int, int], 
         with_io(rewritten(network, size), io, name=name),
         torch.zeros(shape, dtype=torch.uint8 if io == "deploy" else torch.float32),
         input_name="image",
-        output_names=OUTPUTS[name][io],
+        output_names=OUTPUTS[get_spec(name).task][io],
         batch=batch,
         metadata={"task": "a test"},
     )

@@ -34,7 +34,17 @@ def build(model: onnx.ModelProto, batch: Batch = ONE, capabilities: tuple[str, .
 
 
 @needs_rtx
-@pytest.mark.parametrize(("name", "io", "batch"), [("seg", "deploy", Batch()), ("cls", "deploy", Batch(1, 1, 4))])
+@pytest.mark.parametrize(
+    ("name", "io", "batch"),
+    [
+        ("seg", "deploy", Batch()),
+        ("cls", "deploy", Batch(1, 1, 4)),
+        ("mobilenetv1", "deploy", Batch()),
+        ("mobilenetv2", "deploy", Batch()),
+        ("shufflenetv1", "deploy", Batch()),
+        ("shufflenetv2", "deploy", Batch()),
+    ],
+)
 def test_real_networks_build(name: str, io: str, batch: Batch) -> None:
     engine = build(exported(name, io, (64, 64), batch)[1], batch)
     assert len(engine.data) > 100_000

@@ -15,6 +15,9 @@ from espnet_edge.model.registry import get_spec
 from networks import exported
 
 
+BASELINES = ("mobilenetv1", "mobilenetv2", "shufflenetv1", "shufflenetv2")
+
+
 def proof(name: str, io: Any, reference: nn.Module, model: onnx.ModelProto, size: tuple[int, int]) -> ParityReport:
     spec = get_spec(name)
     inputs = parity_inputs(spec, io, size, Batch(), [("grey", np.full((*size, 3), 128, np.uint8))])
@@ -23,7 +26,9 @@ def proof(name: str, io: Any, reference: nn.Module, model: onnx.ModelProto, size
     return prove_parity(network, model, inputs, spec=spec, io=io, onnx_sha256="0" * 64, on_case=lambda _: None)
 
 
-@pytest.mark.parametrize(("name", "io"), [("seg", "raw"), ("seg", "deploy"), ("cls", "deploy")])
+@pytest.mark.parametrize(
+    ("name", "io"), [("seg", "raw"), ("seg", "deploy"), ("cls", "deploy"), *((name, "deploy") for name in BASELINES)]
+)
 def test_a_right_file_passes(name: str, io: Any) -> None:
     reference, model = exported(name, io, (64, 64))
     report = proof(name, io, reference, model, (64, 64))

@@ -178,7 +178,7 @@ def test_the_list_is_complete_and_unambiguous() -> None:
     assert len({file.file_name for file in files}) == len(files)
     assert len({file.git_blob_sha1 for file in files}) == len(files)
     for file in files:
-        assert file.network in {"espnetv2_cls", "espnetv2_seg", "espnetv2_det", "shufflenetv2"}
+        assert file.network in {"espnetv2_cls", "espnetv2_seg", "espnetv2_det", "edgenets_shufflenetv2"}
         assert file.dataset in {"imagenet", "cityscapes", "voc", "coco"}
         assert (file.sha256 is None) == (file.size_bytes is None)
         assert any(figure is not None for figure in (file.top1, file.miou, file.map))
