@@ -36,7 +36,7 @@ def export_command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="seg (ESPNetv2 segmentation), cls (ESPNetv2 classification), or a network to compare with: mobilenetv1, "
+            help="seg (ESPNetv2 segmentation), cls (ESPNetv2 classification), or one to compare with: mobilenetv1, "
             "mobilenetv2, shufflenetv1, shufflenetv2.",
         ),
     ],

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..model.blocks import ConvNorm
-from ..model.espnetv2_seg import ESPNetV2Seg, PyramidPool
+from ..model.espnetv2_seg import ESPNetV2Seg
+from ..model.pyramid_pool import PyramidPool
 from .static_pyramid import Resize, StaticPyramidPool
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..model.blocks import ConvNormAct
-from ..model.espnetv2_seg import SCALES, PyramidPool, scaled_size, upsample
+from ..model.pyramid_pool import PyramidPool, scaled_size, upsample
 
 # Multiply-accumulates per channel above which a bilinear resize costs less than two matrix products (measured on CPUs).
 _MAX_MATMUL_UPSAMPLE_MACS = 600_000
@@ -34,7 +34,7 @@ class StaticPyramidPool(nn.Module):
         self.branches = nn.ModuleList(
             _static_branch(conv, scale, size, factor, term)
             for conv, scale, factor, term in zip(
-                convs, SCALES, torch.split(factors, channels), torch.split(terms, channels), strict=True
+                convs, pool.scales, torch.split(factors, channels), torch.split(terms, channels), strict=True
             )
         )
         self.slopes = nn.ParameterList(nn.Parameter(s) for s in torch.split(pool.fuse.act.weight.detach(), channels))

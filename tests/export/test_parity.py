@@ -14,7 +14,6 @@ from espnet_edge.export.parity import ParityReport, parity_inputs, prove_parity
 from espnet_edge.model.registry import get_spec
 from networks import exported
 
-
 BASELINES = ("mobilenetv1", "mobilenetv2", "shufflenetv1", "shufflenetv2")
 
 

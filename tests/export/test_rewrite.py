@@ -17,7 +17,7 @@ from espnet_edge.export.static_pyramid import (
     upsample_matrix,
 )
 from espnet_edge.model.blocks import ConvNorm
-from espnet_edge.model.espnetv2_seg import SCALES, PyramidPool, branch_at_scale
+from espnet_edge.model.pyramid_pool import SCALES, PyramidPool, branch_at_scale
 from espnet_edge.model.registry import create_model
 from espnet_edge.model.seeded import load_seeded_weights
 
