@@ -1,0 +1,85 @@
+"""What the authors print about their networks: multiply-accumulates in millions and accuracy in percent.
+
+Facts with their sources; nothing here is measured by us. Conventions differ: see `NOTES`.
+"""
+
+from dataclasses import dataclass
+
+from .weights import published_weights
+
+_ESPNETV2 = "README of sacmehta/EdgeNets"
+_SLIM = "tensorflow/models, research/slim"
+_MEGVII = "README of megvii-model/ShuffleNet-Series"
+
+NOTES = {
+    _ESPNETV2: 'its "FLOPs" are convolution MACs and half an operation for each bias add; linear layers are left out',
+    _SLIM: "weights trained in TensorFlow, whose padding and batch-norm epsilon differ from the networks here",
+    _MEGVII: (
+        "the authors' units, stem and classifier differ from the reference forms here: v1 at 1.5 has a stem of 24 "
+        "channels (36 here), v2 keeps the channels of the shortcut in strided units"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class PublishedFigure:
+    """One row of somebody's table. `size` is (height, width); `macs_m` is in millions as printed, None where not."""
+
+    network: str
+    width_mult: float
+    dataset: str
+    size: tuple[int, int]
+    macs_m: float | None
+    metric: str
+    accuracy: float
+    source: str
+
+
+# (dataset, width) of segmentation at each size, and width of classification: the printed figure in millions.
+_ESPNETV2_MACS = {
+    ("imagenet", (224, 224)): {0.5: 28.38, 1.0: 85.72, 1.25: 123.40, 1.5: 168.6, 2.0: 284.81},
+    ("voc", (256, 256)): {0.5: 74.88, 1.0: 136.0, 1.5: 214.51, 2.0: 337.58},
+    ("voc", (384, 384)): {0.5: 168.46, 1.0: 306.0, 1.5: 482.63, 2.0: 759.52},
+    ("cityscapes", (256, 512)): {0.5: 149.40, 1.0: 271.66, 1.5: 428.66, 2.0: 674.78},
+    ("cityscapes", (512, 1024)): {0.5: 597.56, 1.0: 1086.59, 1.5: 1714.57, 2.0: 2699.05},
+}
+# width: MACs in millions, top-1 in percent, at 224x224.
+_BASELINES = {
+    ("mobilenetv1", _SLIM): {0.25: (41, 49.8), 0.5: (150, 63.3), 0.75: (317, 68.4), 1.0: (569, 70.9)},
+    ("mobilenetv2", _SLIM): {0.35: (59, 60.3), 0.5: (97, 65.4), 0.75: (209, 69.8), 1.0: (300, 71.8), 1.4: (582, 75.0)},
+    ("shufflenetv1", _MEGVII): {0.5: (38, 57.3), 1.0: (138, 67.8), 1.5: (292, 71.6), 2.0: (524, 74.1)},
+    ("shufflenetv2", _MEGVII): {0.5: (41, 61.1), 1.0: (146, 69.4), 1.5: (299, 72.6), 2.0: (591, 75.0)},
+}
+
+
+def published_figures(networks: tuple[str, ...]) -> tuple[PublishedFigure, ...]:
+    """The published rows of `networks`, by full name, in the order of the names, then data set, size and width."""
+    rows = [*_espnetv2_rows(), *_baseline_rows()]
+    chosen = [row for row in rows if row.network in networks]
+    return tuple(sorted(chosen, key=lambda row: (row.network, row.dataset, row.size, row.width_mult)))
+
+
+def _espnetv2_rows() -> list[PublishedFigure]:
+    return [
+        PublishedFigure(
+            network=file.network,
+            width_mult=file.width_mult,
+            dataset=file.dataset,
+            size=file.trained_size,
+            macs_m=_ESPNETV2_MACS[file.dataset, file.trained_size][file.width_mult],
+            metric="top-1" if file.top1 is not None else "mIoU",
+            accuracy=file.top1 if file.top1 is not None else file.miou or 0.0,
+            source=_ESPNETV2,
+        )
+        for file in published_weights()
+        # Both repositories publish the classifiers; one row is enough.
+        if file.repo == "sacmehta/EdgeNets" and file.network in {"espnetv2_cls", "espnetv2_seg"}
+    ]
+
+
+def _baseline_rows() -> list[PublishedFigure]:
+    return [
+        PublishedFigure(network, width, "imagenet", (224, 224), macs_m, "top-1", top1, source)
+        for (network, source), widths in _BASELINES.items()
+        for width, (macs_m, top1) in widths.items()
+    ]

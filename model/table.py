@@ -1,0 +1,121 @@
+"""The table of all networks: our counts beside the published figures."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .counts import count
+from .datasets import get_dataset
+from .published_figures import NOTES, PublishedFigure, published_figures
+from .registry import create_model, get_spec, list_models, short_name
+
+_COLUMNS = (
+    "network",
+    "width",
+    "data set",
+    "size",
+    "params",
+    "conv MACs (M)",
+    "linear MACs (M)",
+    "published MACs (M)",
+    "published accuracy",
+    "weights (MB)",
+)
+_TEXT_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One network at one width, data set and size. MACs of one image; `weights_mb` is the size of float32 weights."""
+
+    network: str
+    width_mult: float
+    dataset: str
+    size: tuple[int, int]
+    params: int
+    conv_macs: int
+    linear_macs: int
+    weights_mb: float
+    published: PublishedFigure
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as JSON values."""
+        return asdict(self)
+
+
+def table_rows(model: str | None = None) -> list[TableRow]:
+    """A row for each published figure of `model`, or of all networks for None; counted now, not stored.
+
+    Raises:
+        InputError: `model` is unknown.
+    """
+    names = list_models() if model is None else (get_spec(model).name,)
+    return [_row(figure) for figure in published_figures(names)]
+
+
+def plain_table(rows: Iterable[TableRow]) -> str:
+    """Aligned columns for a terminal or a pipe, with the notes below."""
+    cells = [_COLUMNS, *map(_cells, rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(_COLUMNS))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < _TEXT_COLUMNS else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join([*lines, "", *_notes()])
+
+
+def markdown_table(rows: Iterable[TableRow]) -> str:
+    """The same as a Markdown page, the one that is kept in docs/models.md."""
+    header = "| " + " | ".join(_COLUMNS) + " |"
+    rule = "|" + "---|" * _TEXT_COLUMNS + "---:|" * (len(_COLUMNS) - _TEXT_COLUMNS)
+    body = ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    title = "# Networks\n\nWritten by `espnet-models --markdown`. Sizes are HEIGHTxWIDTH.\n"
+    return "\n".join([title, header, rule, *body, "", *_notes(), ""])
+
+
+def _row(figure: PublishedFigure) -> TableRow:
+    classes = get_dataset(figure.dataset).num_classes
+    model = create_model(figure.network, width_mult=figure.width_mult, num_classes=classes)
+    counts = count(model, (3, *figure.size))
+    return TableRow(
+        network=short_name(get_spec(figure.network)),
+        width_mult=figure.width_mult,
+        dataset=figure.dataset,
+        size=figure.size,
+        params=counts.params,
+        conv_macs=counts.conv_macs,
+        linear_macs=counts.linear_macs,
+        weights_mb=4 * counts.params / 1e6,
+        published=figure,
+    )
+
+
+def _cells(row: TableRow) -> tuple[str, ...]:
+    published = row.published
+    return (
+        row.network,
+        f"{row.width_mult:g}",
+        row.dataset,
+        f"{row.size[0]}x{row.size[1]}",
+        f"{row.params:,}",
+        f"{row.conv_macs / 1e6:.2f}",
+        f"{row.linear_macs / 1e6:.2f}",
+        "" if published.macs_m is None else f"{published.macs_m:g}",
+        f"{published.accuracy:g} {published.metric} [{_source_number(published.source)}]",
+        f"{row.weights_mb:.2f}",
+    )
+
+
+def _source_number(source: str) -> int:
+    return list(NOTES).index(source) + 1
+
+
+def _notes() -> list[str]:
+    counted = (
+        "Counted here: one MAC per weight and output element of a convolution or linear layer; bias adds, batch norm, "
+        "activations, pooling and resizing are not counted."
+    )
+    return [counted, "", *(f"- [{number}] {source}: {note}." for number, (source, note) in enumerate(NOTES.items(), 1))]
