@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from .counts import count
 from .datasets import get_dataset
 from .published_figures import NOTES, PublishedFigure, published_figures
@@ -78,7 +80,8 @@ def markdown_table(rows: Iterable[TableRow]) -> str:
 
 def _row(figure: PublishedFigure) -> TableRow:
     classes = get_dataset(figure.dataset).num_classes
-    model = create_model(figure.network, width_mult=figure.width_mult, num_classes=classes)
+    with torch.device("meta"):  # only shapes are needed: no memory, no random numbers
+        model = create_model(figure.network, width_mult=figure.width_mult, num_classes=classes)
     counts = count(model, (3, *figure.size))
     return TableRow(
         network=short_name(get_spec(figure.network)),
