@@ -9,7 +9,8 @@ VENV_FLAGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-ARTEFACT := $(OUT)/$(notdir $(MODEL)).onnx
+# Files have the short name of a network: seg for espnetv2_seg.
+ARTEFACT := $(OUT)/$(patsubst espnetv2_%,%,$(MODEL)).onnx
 # Every variable becomes the option of the same name; one that is not set leaves the command's default.
 EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS IO PRECISION ENGINE,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
@@ -35,14 +36,15 @@ install: $(VENV)/.installed ## Make .venv with everything that export and bench 
 export: $(VENV)/.installed ## Export MODEL to OUT: ONNX, manifest, parity proof, engine
 	$(BIN)/espnet-export '$(MODEL)' --out '$(OUT)' $(strip $(EXPORT_OPTIONS))
 
-bench: $(ARTEFACT) ## Latency of MODEL in ONNX Runtime, OpenVINO and PyTorch, interleaved
+# With export variables the file is made anew: an old one could have been exported with others.
+bench: $(if $(strip $(EXPORT_OPTIONS)),export,$(ARTEFACT)) ## Latency of MODEL in ONNX Runtime, OpenVINO and PyTorch, interleaved
 	$(BIN)/espnet-bench --engine '$(ARTEFACT)' $(strip $(BENCH_OPTIONS))
 
 $(ARTEFACT): | $(VENV)/.installed
 	$(MAKE) export
 
 test: $(VENV)/.installed-dev ## All tests that this machine can run
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests
 
 lint: $(VENV)/.installed-dev ## Style and common mistakes
 	$(BIN)/ruff check .
@@ -65,7 +67,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
 	$(PIP) --editable '.[export,openvino]'
 	@$(PIP) --editable '.[rtx]' || \
-		echo "No TensorRT-RTX wheel for this platform: exports will have no engine unless TensorRT is there."
+		echo "TensorRT-RTX is not installed (no wheel for this platform, or see above): no engines without TensorRT."
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

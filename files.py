@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _READ_BYTES = 1 << 20
+_STAGED = ".staged-"
 
 
 def sha256_of(path: Path) -> str:
@@ -58,16 +59,35 @@ def staged(target: Path) -> Iterator[Path]:
     """
     created = not target.exists()
     target.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
     try:
-        with tempfile.TemporaryDirectory(prefix=".staged-", dir=target) as name:
+        with tempfile.TemporaryDirectory(prefix=f"{_STAGED}{os.getpid()}-", dir=target) as name:
             staging = Path(name) / "new"
             staging.mkdir()
             yield staging
             _move_all(staging, target, Path(name) / "old")
     except BaseException:
-        if created and not any(target.iterdir()):
+        if created and target.is_dir() and not any(target.iterdir()):
             target.rmdir()
         raise
+
+
+def available_memory_bytes() -> int | None:
+    """Memory that programs can still have, as Linux estimates it; None where it cannot be read."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(found[0][1]) if found else None
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the staging folders of processes that were killed and could not do it themselves."""
+    for folder in target.glob(f"{_STAGED}*-*"):
+        pid = folder.name.removeprefix(_STAGED).partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _move_all(staging: Path, target: Path, backup: Path) -> None:

@@ -1,13 +1,15 @@
 """The command `espnet-export`."""
 
 import json
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..commands import console, new_app, run, stop_if_interrupted
+from ..commands import check_output_file, console, new_app, run, stop_if_interrupted
 from ..errors import InputError, UnavailableError
 from ..files import write_text
 
@@ -96,7 +98,8 @@ def export_command(
     started = time.monotonic()
     _check_precision(precision)
     try:
-        from .job import ExportOptions, Progress, export, parse_batch, parse_size
+        from .engine_from_onnx import parse_compute_capabilities
+        from .job import ExportOptions, Progress, artefact_paths, export, parse_batch, parse_size
     except ImportError as error:
         if (error.name or "").startswith("espnet_edge"):
             raise  # a fault of ours, not a missing library
@@ -125,9 +128,11 @@ def export_command(
         weights=weights,
         io=_checked_io(io),
         engine=engine,
-        compute_capabilities=tuple(compute_capability.split(",")) if compute_capability else (),
+        compute_capabilities=parse_compute_capabilities(compute_capability) if compute_capability else (),
         photos=tuple(photo or ()),
     )
+    if json_file is not None:
+        check_output_file("--json", json_file, artefact_paths(options))
     with stderr.status("starting ...") as status:
         result = export(options, ConsoleProgress())
     seconds = time.monotonic() - started
@@ -177,7 +182,13 @@ def _print_result(result: "ExportResult", seconds: float) -> None:
     if manifest.weights.random:
         print(f"done in {seconds:.1f} s; the weights are RANDOM: good for measuring speed, not for answers")
     else:
-        print(f"done in {seconds:.1f} s; try: espnet-run --engine {artefact} PHOTO --out results")
+        print(f"done in {seconds:.1f} s; try: {_sibling_command('espnet-run')} --engine {artefact} PHOTO --out results")
+
+
+def _sibling_command(name: str) -> str:
+    """How the user can type the command `name`: with the folder of this one where that is how this one was called."""
+    sibling = Path(sys.argv[0]).with_name(name)
+    return str(sibling) if sibling.is_file() and not shutil.which(name) else name
 
 
 def _tensors(manifest: "Manifest") -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from ..commands import interrupts_deferred
 from ..errors import CheckError, InputError, UnavailableError
 from ..runtime.cuda_probe import probe_cuda
 from ..runtime.manifest import EngineInfo, Profile
@@ -58,6 +59,34 @@ def find_builder(choice: str) -> Builder | str:
     return "; ".join(reasons)
 
 
+def parse_compute_capabilities(text: str) -> tuple[str, ...]:
+    """ "8.6,8.9" -> ("8.6", "8.9").
+
+    Raises:
+        InputError: the text has another form.
+    """
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(re.fullmatch(r"\d{1,2}\.\d", part) for part in parts):
+        raise InputError(f"--compute-capability {text!r}: give numbers such as 8.6, several with commas")
+    return parts
+
+
+def check_compute_capabilities(builder: Builder, wanted: Sequence[str]) -> None:
+    """Whether `builder` can build for the GPUs that were asked for.
+
+    Raises:
+        InputError: it does not know one of them, or builds only for the GPU that it finds.
+    """
+    known = _known_capabilities(builder)
+    if wanted and not known:
+        raise InputError(f"--compute-capability is for tensorrt-rtx; {builder.name} builds for the GPU that it finds")
+    if unknown := [capability for capability in wanted if capability not in known]:
+        raise InputError(
+            f"--compute-capability {unknown[0]}: {builder.name} {builder.version} has {', '.join(known)}; for another "
+            "GPU build with TensorRT on the device itself"
+        )
+
+
 def engine_from_onnx(
     builder: Builder, model: bytes, *, input_name: str, batch: Batch, compute_capabilities: Sequence[str]
 ) -> Engine:
@@ -81,12 +110,16 @@ def engine_from_onnx(
     _set_compute_capabilities(builder, config, compute_capabilities)
     network = trt_builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, log)
-    if not parser.parse(model):
+    # The library calls our logger: an exception raised there would come out as its own error messages.
+    with interrupts_deferred():
+        parsed = parser.parse(model)
+    if not parsed:
         problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
         raise CheckError(f"{builder.name} {builder.version} does not accept the ONNX file: {problems}")
     if batch.is_dynamic:
         config.add_optimization_profile(_profile(trt_builder, network, input_name, batch))
-    serialized = trt_builder.build_serialized_network(network, config)
+    with interrupts_deferred():
+        serialized = trt_builder.build_serialized_network(network, config)
     if serialized is None:
         said = "; ".join(log.errors) or "it gave no reason"
         raise CheckError(f"{builder.name} {builder.version} did not build the engine: {said}")
@@ -156,24 +189,21 @@ def _network_flags(trt: Any) -> int:
 def _set_compute_capabilities(builder: Builder, config: Any, wanted: Sequence[str]) -> None:
     if not wanted:
         return
-    known = getattr(builder.module, "ComputeCapability", None)
-    if known is None:
-        raise InputError(f"--compute-capability is for tensorrt-rtx; {builder.name} builds for the GPU that it finds")
-    names = {name: value for name, value in known.__members__.items() if re.fullmatch(r"SM\d+", name)}
-    for capability in wanted:
-        if "SM" + capability.replace(".", "") not in names:
-            there_are = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in names)
-            raise InputError(
-                f"--compute-capability {capability}: {builder.name} {builder.version} has {there_are}; for another GPU "
-                "build with TensorRT on the device itself"
-            )
+    known = _known_capabilities(builder)
     config.num_compute_capabilities = len(wanted)
     for index, capability in enumerate(wanted):
-        if not config.set_compute_capability(names["SM" + capability.replace(".", "")], index):
+        if not config.set_compute_capability(known[capability], index):
             raise InputError(
-                f"--compute-capability {','.join(wanted)}: {builder.name} {builder.version} refuses {capability}; "
-                "7.5 must be asked for alone"
+                f"--compute-capability {','.join(wanted)}: {builder.name} {builder.version} does not take {capability} "
+                "in this list; build for it alone"
             )
+
+
+def _known_capabilities(builder: Builder) -> dict[str, Any]:
+    """The library's own values by name: "8.6" for SM86; empty where it builds for the GPU that it finds."""
+    enum = getattr(builder.module, "ComputeCapability", None)
+    names = enum.__members__ if enum is not None else {}
+    return {f"{name[2:-1]}.{name[-1]}": value for name, value in names.items() if re.fullmatch(r"SM\d{2,3}", name)}
 
 
 def _profile(trt_builder: Any, network: Any, input_name: str, batch: Batch) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..errors import CheckError, InputError
-from ..files import staged, write_text
+from ..files import available_memory_bytes, staged, write_text
 from ..model.checkpoint import load_checkpoint
 from ..model.counts import Counts, count
 from ..model.datasets import Dataset, get_dataset
@@ -39,12 +39,14 @@ from ..runtime.manifest import (
     read_manifest,
 )
 from ..version import __version__
-from .engine_from_onnx import Builder, Engine, engine_from_onnx, find_builder
+from .engine_from_onnx import Builder, Engine, check_compute_capabilities, engine_from_onnx, find_builder
 from .onnx_from_torch import IR_VERSION, OPSET, Batch, onnx_from_torch
 from .parity import ParityReport, parity_inputs, prove_parity
 from .rewrite import rewritten
 
 INPUT_NAME = "image"
+# Measured at the peak of exports of width 2.0: the libraries, and what one pixel of the batch adds.
+_BASE_BYTES, _BYTES_PER_PIXEL = 800_000_000, 2_000
 # Classification pictures are cut from the middle of one that is this much larger, as in training.
 _CLASSIFICATION_RESIZE = 256 / 224
 
@@ -113,7 +115,8 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
         OSError: the folder cannot be written.
     """
     target = _checked_target(options)
-    builder = "none was asked for" if options.engine == "none" else find_builder(options.engine)
+    builder = _builder(options)
+    _check_memory(target)
     photos = [(path.name, preprocess(load_photo(path), _preprocessing(target))) for path in options.photos]
     with staged(options.out) as folder:
         progress.step("weights")
@@ -155,6 +158,17 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
     return ExportResult(tuple(options.out / name for name in names), manifest, report, engine, no_engine)
 
 
+def artefact_paths(options: ExportOptions) -> list[Path]:
+    """Every file that an export with these options may write.
+
+    Raises:
+        InputError: the model is unknown.
+    """
+    name = short_name(get_spec(options.model))
+    suffixes = ("onnx", "onnx.json", "parity.json", "parity.failed.json", "trt", "trt.json")
+    return [options.out / f"{name}.{suffix}" for suffix in suffixes]
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """ "512x1024" -> (512, 1024): height, then width.
 
@@ -193,6 +207,29 @@ def _checked_target(options: ExportOptions) -> _Target:
     if not spec.accepts(size):
         raise InputError(_size_problem(spec, size))
     return _Target(short_name(spec), spec, width_mult, dataset, size, options.batch, options.io)
+
+
+def _builder(options: ExportOptions) -> Builder | str:
+    """The builder of engines, or why there is none; what it cannot do is found out before the work."""
+    if options.engine == "none":
+        if options.compute_capabilities:
+            raise InputError("--compute-capability is for engines, and --engine none asks for none: leave one out")
+        return "none was asked for"
+    builder = find_builder(options.engine)
+    if isinstance(builder, Builder):
+        check_compute_capabilities(builder, options.compute_capabilities)
+    return builder
+
+
+def _check_memory(target: _Target) -> None:
+    """Refuse what the system would otherwise end without a word."""
+    pixels = target.batch.maximum * target.size[0] * target.size[1]
+    needed, available = _BASE_BYTES + pixels * _BYTES_PER_PIXEL, available_memory_bytes()
+    if available is not None and needed > available:
+        raise InputError(
+            f"a batch of {target.batch.maximum} at {target.size[0]}x{target.size[1]} needs about {needed / 1e9:.0f} GB "
+            f"of memory to export and prove, {available / 1e9:.0f} GB are available; lower --batch or --size"
+        )
 
 
 def _size_problem(spec: ModelSpec, size: tuple[int, int]) -> str:
@@ -238,6 +275,8 @@ def _metadata(manifest: Manifest) -> dict[str, str]:
         include={"name", "task", "network", "width_mult", "dataset", "num_classes", "io", "preprocessing", "weights"},
     )
     essentials["classes"] = [c.name for c in manifest.classes]
+    # Not the folder: equal networks give equal bytes, and the file tells nothing of the machine.
+    essentials["weights"]["source"] = Path(manifest.weights.source).name
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in essentials.items()}
     return {"espnet_edge_version": __version__, **texts}
 

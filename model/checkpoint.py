@@ -7,7 +7,6 @@ tensors, some with the prefix "module." of a data-parallel wrapper, some inside 
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -61,15 +60,16 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: {_unpickling_problem(error)}") from None
-    except (EOFError, KeyError, RuntimeError, ValueError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # noqa: BLE001  A damaged file can make the unpickler fail in any way.
         raise InputError(
             f"{path}: truncated or not a checkpoint ({_first_line(error)}); download it again or check the path"
         ) from None
-    while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    tensors = isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values())
-    if not tensors:
-        raise InputError(f"{path}: holds {type(content).__name__}, not a dictionary of tensors; give a state_dict")
+    if not isinstance(content, Mapping) or not content or not all(_is_plain_tensor(v) for v in content.values()):
+        raise InputError(
+            f"{path}: holds {type(content).__name__}, not a dictionary of dense, real tensors; give a state_dict"
+        )
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
@@ -98,6 +98,17 @@ def _mismatch(model: nn.Module, state: Mapping[str, Tensor], names: Mapping[str,
             return f"{names[name]} is {tuple(found.shape)}, not {tuple(tensor.shape)}"
     left_over = sorted(set(state) - set(names.values()))
     return f"{left_over[0]} has no place" if left_over else None
+
+
+def _is_plain_tensor(value: object) -> bool:
+    """Dense numbers in memory: nothing sparse, complex, quantised or without data."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_complex()
+        and not value.is_quantized
+        and value.device.type == "cpu"
+    )
 
 
 def _describe_other(state: Mapping[str, Tensor]) -> str:

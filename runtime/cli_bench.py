@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..commands import console, new_app, run
+from ..commands import check_output_file, console, new_app, run
 from ..errors import InputError, UnavailableError
 from ..files import sha256_of
 from .manifest import load_manifest, manifest_path
@@ -109,9 +109,9 @@ def bench_command(
     report = LatencyReport(
         result, opened.files, tuple(opened.skipped), environment, load_before, load_average(), started
     )
-    print_report(report)
     if json_file is not None:
         write_json(json_file, report)
+    print_report(report)
 
 
 def main() -> None:
@@ -133,12 +133,8 @@ def _check_files(engines: Sequence[Path], json_file: Path | None) -> None:
     for i, engine in enumerate(engines):
         if engine in engines[:i]:
             raise InputError(f"--engine {engine} is given twice; leave one out")
-    if json_file is None:
-        return
-    if json_file.is_dir() or not json_file.absolute().parent.is_dir():
-        raise InputError(f"--json {json_file}: name a file in a folder that is there")
-    if json_file.absolute() in {file.absolute() for e in engines for file in (e, manifest_path(e))}:
-        raise InputError(f"--json {json_file} would overwrite an engine or its manifest; name another file")
+    if json_file is not None:
+        check_output_file("--json", json_file, [file for e in engines for file in (e, manifest_path(e))])
 
 
 def _runtimes(runtime: str) -> tuple[tuple[str, ...], bool]:

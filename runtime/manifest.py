@@ -5,15 +5,21 @@ that is checked before anything of the file is parsed: an engine is native code.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import CheckError, InputError
 from ..files import sha256_of, write_text
 
 SCHEMA_VERSION = 1
 _MAX_MANIFEST_BYTES = 4 << 20
+
+
+# What a manifest from elsewhere may say at most: pixels of a side, a level of a colour, a factor to divide by.
+Side = Annotated[int, Field(ge=1, le=65_536)]
+Level = Annotated[int, Field(ge=0, le=255)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class _Record(BaseModel):
@@ -25,7 +31,7 @@ class ClassInfo(_Record):
     """A class: its name and the colour (red, green, blue) that pictures of results use."""
 
     name: str
-    colour: tuple[int, int, int] | None = None
+    colour: tuple[Level, Level, Level] | None = None
 
 
 class TensorInfo(_Record):
@@ -48,12 +54,12 @@ class Preprocessing(_Record):
 
     colour_order: Literal["RGB"] = "RGB"
     resize: Literal["stretch", "shorter_side_crop"]
-    height: int
-    width: int
-    shorter_side: int | None = None
-    scale: float
+    height: Side
+    width: Side
+    shorter_side: Side | None = None
+    scale: Positive
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
     normalise_in_graph: bool
 
 
@@ -138,11 +144,11 @@ class Manifest(_Record):
     network: str
     width_mult: float
     dataset: str
-    num_classes: int
+    num_classes: Annotated[int, Field(ge=1, le=65_536)]
     classes: tuple[ClassInfo, ...] = Field(description="empty where the names are not known")
     io: Literal["raw", "deploy"]
     precision: Literal["fp32", "fp16", "int8"]
-    inputs: tuple[TensorInfo, ...]
+    inputs: Annotated[tuple[TensorInfo, ...], Field(min_length=1)]
     outputs: tuple[TensorInfo, ...]
     preprocessing: Preprocessing
     postprocessing: Postprocessing
@@ -153,6 +159,15 @@ class Manifest(_Record):
     file: FileInfo
     engine: EngineInfo | None = None
     parity: ParitySummary | None = None
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> "Manifest":
+        """Pre-processing gives what the first input takes, which is laid out as NHWC or NCHW."""
+        image, prepared = self.inputs[0], (self.preprocessing.height, self.preprocessing.width)
+        height_at = image.layout.find("H")
+        if height_at >= 0 and image.shape[height_at : height_at + 2] != prepared:
+            raise ValueError(f"preprocessing makes {prepared}, input {image.name} is {image.shape}")
+        return self
 
     def write(self, artefact: Path) -> None:
         """Write this manifest beside `artefact`, in one step."""
@@ -220,4 +235,4 @@ def load_manifest(artefact: Path, *, trust: bool = False) -> Manifest | None:
 def _first_problem(error: ValidationError) -> str:
     problem: Any = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in problem["loc"]) or "the whole file"
-    return f"{where}: {problem['msg']}"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"

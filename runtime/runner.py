@@ -22,7 +22,7 @@ Tensors = tuple[TensorInfo, ...]
 _Self = TypeVar("_Self", bound="BaseRunner")
 
 # Each library that runs ONNX files, with the extra that installs it; the order is the preference of "auto".
-ONNX_RUNTIMES = {"onnxruntime": "export", "openvino": "openvino", "torch": "export"}
+ONNX_RUNTIMES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "export"}
 ENGINE_RUNTIMES = ("tensorrt", "tensorrt_rtx")
 RUNTIMES = (*ONNX_RUNTIMES, *ENGINE_RUNTIMES)
 DEVICES = ("cpu", "cuda")
@@ -272,7 +272,7 @@ def _preferred_runtime(artefact: Path) -> str:
         return present[0]
     raise UnavailableError(
         f"{artefact}: nothing here runs ONNX files (probed: {', '.join(ONNX_RUNTIMES)}): "
-        "pip install 'espnet-edge[export]' or 'espnet-edge[openvino]'"
+        "pip install 'espnet-edge[onnxruntime]' or 'espnet-edge[openvino]'"
     )
 
 

@@ -87,6 +87,10 @@ def test_weights_from_a_file_are_named(command: Command, tmp_path: Path) -> None
     assert not manifest.weights.random
     assert manifest.weights.source == str(tmp_path / "mine.pth")
     assert manifest.weights.sha256 == sha256_of(tmp_path / "mine.pth")
+    # The manifest says where it was; the file itself, which travels, says nothing of the machine.
+    data = (tmp_path / "o" / "seg.onnx").read_bytes()
+    assert b"mine.pth" in data
+    assert str(tmp_path).encode() not in data
 
 
 @pytest.mark.parametrize(
@@ -110,6 +114,10 @@ def test_weights_from_a_file_are_named(command: Command, tmp_path: Path) -> None
         (["seg", "--weights", "nowhere.pth"], 2, ["nowhere.pth", "no such file"]),
         (["seg", "--photo", "nowhere.jpg"], 2, ["nowhere.jpg", "no such file"]),
         (["seg", "--frobnicate"], 2, ["--frobnicate", "--help"]),
+        (["seg", "--compute-capability", "ampere"], 2, ["'ampere'", "8.6"]),
+        (["seg", "--compute-capability", "8.6", "--engine", "none"], 2, ["--engine none"]),
+        (["seg", "--size", "8192x8192", "--batch", "99"], 2, ["GB", "lower --batch or --size"]),
+        (["seg", "--json", "/nowhere/x.json"], 2, ["/nowhere/x.json", "folder that is there"]),
         ([], 2, ["MODEL"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -122,6 +130,12 @@ def test_wrong_input(arguments: list[str], code: int, words: list[str], command:
     assert not (tmp_path / "out").exists()
     if "--size" in arguments or "--width" in arguments:
         assert len(outcome.err.splitlines()) == 1
+
+
+def test_the_summary_replaces_no_artefact(command: Command, tmp_path: Path) -> None:
+    outcome = command(main, *SMALL, "--out", tmp_path, "--json", tmp_path / "seg.onnx")
+    assert (outcome.code, "would replace a file of this command" in outcome.last_line) == (2, True)
+    assert not (tmp_path / "seg.onnx").exists()
 
 
 @pytest.fixture
@@ -151,7 +165,7 @@ def test_failures_keep_the_earlier_export(
     with monkeypatch.context() as patch:
         patch.setattr(job, "onnx_from_torch", fail(KeyboardInterrupt()))
         outcome = command(main, *SMALL, "--out", earlier)
-    assert (outcome.code, outcome.last_line) == (130, "espnet-export: interrupted; earlier files are as they were")
+    assert (outcome.code, outcome.last_line) == (130, "espnet-export: interrupted; no file is half written")
     assert snapshot(earlier) == before
 
     with monkeypatch.context() as patch:
@@ -214,6 +228,16 @@ def test_no_permission(command: Command) -> None:
     assert "choose a folder that you may write to" in outcome.last_line
 
 
+def test_staging_folders_of_killed_processes_are_removed(command: Command, tmp_path: Path) -> None:
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    abandoned, alive = tmp_path / f".staged-{int(dead.stdout)}-x", tmp_path / f".staged-{os.getpid()}-x"
+    for folder in (abandoned, alive):
+        folder.mkdir()
+        (folder / "half").write_text("half")
+    assert command(main, "seg", "--weights", "nowhere", "--out", tmp_path).code == 2
+    assert (abandoned.exists(), alive.exists()) == (False, True)
+
+
 @pytest.mark.slow
 def test_a_disk_that_is_too_small(earlier: Path) -> None:
     """The limit on file sizes makes a real write of a real process fail half-way."""
@@ -242,10 +266,32 @@ def test_control_c(earlier: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.splitlines()[-1] == "espnet-export: interrupted; earlier files are as they were"
+    assert err.splitlines()[-1] == "espnet-export: interrupted; no file is half written"
     assert "Traceback" not in err
     assert snapshot(earlier) == before
     assert not list(earlier.glob(".staged-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    isinstance(engine_from_onnx.find_builder("auto"), str), reason="no engine can be built on this machine"
+)
+def test_control_c_while_the_engine_is_built(tmp_path: Path) -> None:
+    """The library calls back into Python there; whatever the moment, the user reads one line of ours and no more."""
+    arguments = [*PROGRAM, *SMALL[:-1], "auto", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines: list[str] = []
+        while "engine (" not in (line := process.stderr.readline()):
+            assert line, lines
+            lines.append(line)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode in {0, 130}  # 0 where it was done before the signal came
+    if process.returncode == 130:
+        assert rest.splitlines() == ["espnet-export: interrupted; no file is half written"]
+        assert not (tmp_path / "out").exists()
 
 
 def test_help_needs_no_heavy_library() -> None:

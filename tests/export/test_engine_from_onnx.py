@@ -99,7 +99,14 @@ def test_compute_capabilities() -> None:
     model = one_node("PRelu", np.full((8, 1, 1), 0.25, np.float32))
     assert build(model, capabilities=("8.6", "8.9")).info.compute_capabilities == ("8.6", "8.9")
     with pytest.raises(InputError, match=r"--compute-capability 9.0: tensorrt-rtx [\d.]+ has 7.5, 8.0, 8.6, 8.9"):
-        build(model, capabilities=("9.0",))
+        seam.check_compute_capabilities(rtx(), ("9.0",))
+
+
+def test_compute_capabilities_are_numbers() -> None:
+    assert seam.parse_compute_capabilities("8.6, 12.0") == ("8.6", "12.0")
+    for text in ("86", "ampere", "8.6,", ""):
+        with pytest.raises(InputError, match="give numbers such as"):
+            seam.parse_compute_capabilities(text)
 
 
 def test_no_driver_no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def test_a_wrong_file_fails(damage: Any, right: tuple[nn.Module, onnx.ModelProto
         assert report.cases[0].max_abs_error < 1e-5
 
 
-def test_a_mixed_up_batch_is_seen() -> None:
+def test_every_batch_holds_different_pictures() -> None:
     spec = get_spec("seg")
     arrays = dict(parity_inputs(spec, "deploy", (32, 32), Batch(1, 2, 3), []))
     assert [(name, len(array)) for name, array in arrays.items()] == [
@@ -118,6 +118,21 @@ def test_a_mixed_up_batch_is_seen() -> None:
     ]
     batch = arrays["batch of 3"]
     assert len({picture.tobytes() for picture in batch}) == 3
+    for _, fixed in parity_inputs(spec, "deploy", (32, 32), Batch(4, 4, 4), []):
+        assert len({picture.tobytes() for picture in fixed}) == 4
+
+
+def test_a_file_that_mixes_up_its_batch_fails() -> None:
+    reference, model = exported("cls", "raw", (64, 64), Batch(2, 2, 2))
+    last = model.graph.node[-1]
+    last.output[0] = "in_order"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 0]), "order"))
+    model.graph.node.append(onnx.helper.make_node("Gather", ["in_order", "order"], ["logits"], axis=0))
+    spec, network = get_spec("cls"), reference.network
+    assert isinstance(network, nn.Module)
+    inputs = parity_inputs(spec, "raw", (64, 64), Batch(2, 2, 2), [])
+    report = prove_parity(network, model, inputs, spec=spec, io="raw", onnx_sha256="0" * 64, on_case=lambda _: None)
+    assert not report.passed
 
 
 def test_raw_and_deploy_inputs_are_the_same_pictures() -> None:

@@ -194,7 +194,7 @@ def test_wrong_files(conv_artefact, command, tmp_path):
     for target in (path, manifest_path(path)):
         outcome = command(main, "--engine", path, "--json", target)
         assert outcome.code == 2
-        assert "would overwrite" in outcome.last_line
+        assert "would replace" in outcome.last_line
     assert path.read_bytes() == before
     assert "name a file" in command(main, "--engine", path, "--json", tmp_path).last_line
     assert "given twice" in command(main, "--engine", path, "--engine", path).last_line
@@ -227,7 +227,7 @@ def test_an_interrupt_leaves_the_old_json(conv_artefact, tmp_path):
         process.send_signal(signal.SIGINT)
         printed, error = process.communicate(timeout=30)
     assert (process.returncode, printed) == (130, "")
-    assert error == "espnet-bench: interrupted; earlier files are as they were\n"
+    assert error == "espnet-bench: interrupted; no file is half written\n"
     assert out.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir() if "result" in file.name] == ["result.json"]
 

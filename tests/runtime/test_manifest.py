@@ -90,3 +90,28 @@ def test_an_oversized_manifest_is_not_read(artefact):
     os.truncate(manifest_path(artefact), (4 << 20) + 1)
     with pytest.raises(CheckError, match="4194305 bytes"):
         load_manifest(artefact)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("preprocessing", "height"), 0),
+        (("preprocessing", "height"), -5),
+        (("preprocessing", "width"), 10**9),
+        (("preprocessing", "height"), 9),
+        (("preprocessing", "scale"), 0),
+        (("preprocessing", "std"), [0, 1, 1]),
+        (("num_classes",), 0),
+        (("classes",), [{"name": "road", "colour": [300, -1, 0]}]),
+        (("inputs",), []),
+    ],
+)
+def test_values_that_no_export_writes(artefact, where, value):
+    content = json.loads(manifest_path(artefact).read_text())
+    inner = content
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = value
+    manifest_path(artefact).write_text(json.dumps(content))
+    with pytest.raises(CheckError, match="not a manifest, "):
+        load_manifest(artefact)
