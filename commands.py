@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from .errors import EspnetEdgeError, InputError
+from .errors import EspnetEdgeError, InputError, UnavailableError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -68,6 +68,23 @@ def interrupts_deferred() -> Iterator[None]:
         yield
     if pressed.is_set():
         raise KeyboardInterrupt
+
+
+@contextmanager
+def libraries_of_extra(extra: str, program: str) -> Iterator[None]:
+    """Turn a failing import in the block into the advice to install `extra`.
+
+    Raises:
+        UnavailableError: a library that is not ours is missing.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").startswith("espnet_edge"):
+            raise  # a fault of ours, not a missing library
+        raise UnavailableError(
+            f"{program} needs {error.name}, which is not installed: pip install 'espnet-edge[{extra}]'"
+        ) from error
 
 
 def check_output_file(option: str, path: Path, taken: Iterable[Path]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..commands import check_output_file, console, new_app, run, stop_if_interrupted
+from ..commands import check_output_file, console, libraries_of_extra, new_app, run, stop_if_interrupted
 from ..errors import InputError, UnavailableError
 from ..files import write_text
 
@@ -97,15 +97,9 @@ def export_command(
     """
     started = time.monotonic()
     _check_precision(precision)
-    try:
+    with libraries_of_extra("export", "espnet-export"):
         from .engine_from_onnx import parse_compute_capabilities
         from .job import ExportOptions, Progress, artefact_paths, export, parse_batch, parse_size
-    except ImportError as error:
-        if (error.name or "").startswith("espnet_edge"):
-            raise  # a fault of ours, not a missing library
-        raise UnavailableError(
-            f"espnet-export needs {error.name}, which is not installed: pip install 'espnet-edge[export]'"
-        ) from error
     stderr = console()
 
     class ConsoleProgress(Progress):

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..commands import new_app, run
-from ..errors import UnavailableError
+from ..commands import libraries_of_extra, new_app, run
 from ..files import write_text
 
 app = new_app()
@@ -29,14 +28,8 @@ def models_command(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows as JSON.")] = None,
 ) -> None:
     """List the networks: parameters and multiply-accumulates as counted here, beside the published figures."""
-    try:
+    with libraries_of_extra("export", "espnet-models"):
         from .table import markdown_table, plain_table, table_rows
-    except ImportError as error:
-        if (error.name or "").startswith("espnet_edge"):
-            raise  # a fault of ours, not a missing library
-        raise UnavailableError(
-            f"espnet-models needs {error.name}, which is not installed: pip install 'espnet-edge[export]'"
-        ) from error
     rows = table_rows(model)
     print((markdown_table if markdown else plain_table)(rows))
     if json_file is not None:
