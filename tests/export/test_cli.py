@@ -225,7 +225,7 @@ def test_a_file_in_the_way(command: Command, tmp_path: Path) -> None:
 def test_no_permission(command: Command) -> None:
     outcome = command(main, *SMALL, "--out", "/sys/kernel/espnet-edge")
     assert outcome.code == 2
-    assert "choose a folder that you may write to" in outcome.last_line
+    assert "check its permissions" in outcome.last_line
 
 
 def test_staging_folders_of_killed_processes_are_removed(command: Command, tmp_path: Path) -> None:
