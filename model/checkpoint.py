@@ -80,7 +80,7 @@ def describe(state: Mapping[str, Tensor]) -> str:
     if any(name.startswith("net.") for name in state):
         return "the obsolete segmentation network of the ESPNetv2 repository"
     if any(name.startswith("base_net.basenet.") for name in state):
-        return f"ESPNetv2 detection, width {_width(state, 'base_net.basenet.')}"
+        return f"ESPNetv2 detection, width {_width(state, 'base_net.basenet.')}, {_detection_classes(state)} classes"
     if "bu_dec_l4.merge_layer.3.bias" in state:
         classes = state["bu_dec_l4.merge_layer.3.bias"].shape[0]
         return f"ESPNetv2 segmentation, width {_width(state, 'base_net.')}, {classes} classes"
@@ -129,6 +129,13 @@ def _width(state: Mapping[str, Tensor], prefix: str) -> str:
     level3 = state.get(prefix + "level3_0.act.weight")
     widths = {channels[2]: width for width, channels in CHANNELS.items()}
     return str(widths.get(level3.shape[0], "unknown")) if level3 is not None else "unknown"
+
+
+def _detection_classes(state: Mapping[str, Tensor]) -> str:
+    from .espnetv2_det import BOXES_PER_LOCATION
+
+    bias = state.get("cls_layers.0.bias")
+    return str(bias.shape[0] // BOXES_PER_LOCATION) if bias is not None else "unknown"
 
 
 def _way_out(found: str, asked: str) -> str:

@@ -2,21 +2,34 @@
 
 Sources: VOC bit-interleaved colours and names as in the PASCAL VOC development kit; Cityscapes train ids 0..18 and
 colours as in cityscapesScripts. The official Cityscapes checkpoints have a 20th output, the ignore class, which was
-trained with weight 0.
+trained with weight 0. COCO: the names of its 80 categories in the order of their ids.
 """
 
 from dataclasses import dataclass
 
 from ..errors import InputError
+from .spec import Task
+
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Name, number of classes, and (name, colour) of each class where they are known."""
+    """Name, number of classes, and (name, colour) of each class where they are known; a colour may be None.
+
+    `detection_names`: the names that the detection networks were trained with, where they differ.
+    """
 
     name: str
     num_classes: int
-    classes: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+    classes: tuple[tuple[str, Colour | None], ...] = ()
+    detection_names: tuple[str, ...] = ()
+
+    def classes_for(self, task: Task) -> tuple[tuple[str, Colour | None], ...]:
+        """Name and colour of each class, as the networks for `task` call them."""
+        if task != "detection" or not self.detection_names:
+            return self.classes
+        return tuple((name, colour) for name, (_, colour) in zip(self.detection_names, self.classes, strict=True))
 
 
 _VOC = (
@@ -41,6 +54,94 @@ _VOC = (
     ("sofa", (0, 192, 0)),
     ("train", (128, 192, 0)),
     ("tv/monitor", (0, 64, 128)),
+)
+
+# The annotations' own spelling, where segmentation has another.
+_VOC_DETECTION = {"background": "__background__", "potted-plant": "pottedplant", "tv/monitor": "tvmonitor"}
+
+# Class 0 and the 80 categories; their ids have gaps, these numbers have none.
+_COCO = (
+    "__background__",
+    "person",
+    "bicycle",
+    "car",
+    "motorcycle",
+    "airplane",
+    "bus",
+    "train",
+    "truck",
+    "boat",
+    "traffic light",
+    "fire hydrant",
+    "stop sign",
+    "parking meter",
+    "bench",
+    "bird",
+    "cat",
+    "dog",
+    "horse",
+    "sheep",
+    "cow",
+    "elephant",
+    "bear",
+    "zebra",
+    "giraffe",
+    "backpack",
+    "umbrella",
+    "handbag",
+    "tie",
+    "suitcase",
+    "frisbee",
+    "skis",
+    "snowboard",
+    "sports ball",
+    "kite",
+    "baseball bat",
+    "baseball glove",
+    "skateboard",
+    "surfboard",
+    "tennis racket",
+    "bottle",
+    "wine glass",
+    "cup",
+    "fork",
+    "knife",
+    "spoon",
+    "bowl",
+    "banana",
+    "apple",
+    "sandwich",
+    "orange",
+    "broccoli",
+    "carrot",
+    "hot dog",
+    "pizza",
+    "donut",
+    "cake",
+    "chair",
+    "couch",
+    "potted plant",
+    "bed",
+    "dining table",
+    "toilet",
+    "tv",
+    "laptop",
+    "mouse",
+    "remote",
+    "keyboard",
+    "cell phone",
+    "microwave",
+    "oven",
+    "toaster",
+    "sink",
+    "refrigerator",
+    "book",
+    "clock",
+    "vase",
+    "scissors",
+    "teddy bear",
+    "hair drier",
+    "toothbrush",
 )
 
 _CITYSCAPES = (
@@ -70,7 +171,8 @@ _DATASETS = {
     dataset.name: dataset
     for dataset in (
         Dataset("imagenet", 1000),
-        Dataset("voc", len(_VOC), _VOC),
+        Dataset("voc", len(_VOC), _VOC, tuple(_VOC_DETECTION.get(name, name) for name, _ in _VOC)),
+        Dataset("coco", len(_COCO), tuple((name, None) for name in _COCO)),
         Dataset("cityscapes", len(_CITYSCAPES), _CITYSCAPES),
     )
 }

@@ -22,12 +22,13 @@ CHANNELS = {
 
 
 class Features(NamedTuple):
-    """Maps of the encoder, by level: level k has 1 / 2^k of the image's size."""
+    """Maps of the encoder, by level: level k has 1 / 2^k of the image's size. `image16`: the image at level 4's."""
 
     level1: Tensor
     level2: Tensor
     level3: Tensor
     level4: Tensor
+    image16: Tensor
 
 
 class ESPNetV2Encoder(nn.Module):
@@ -56,10 +57,32 @@ class ESPNetV2Encoder(nn.Module):
         level2 = self.down2(level1, image4)
         level3 = self.stage3(self.down3(level2, image8))
         level4 = self.stage4(self.down4(level3, image16))
-        return Features(level1, level2, level3, level4)
+        return Features(level1, level2, level3, level4, image16)
 
 
-class ESPNetV2(ESPNetV2Encoder):
+class ESPNetV2Backbone(ESPNetV2Encoder):
+    """Levels 1 to 5 with the last 1x1 convolution: what the classifier and detection share."""
+
+    def __init__(self, width_mult: float) -> None:
+        super().__init__(width_mult)
+        *_, level4, level5, last = CHANNELS[width_mult]
+        self.down5 = StridedEESP(level4, level5, receptive_field_limit=7)
+        self.stage5 = nn.Sequential(*(EESP(level5, level5, receptive_field_limit=5) for _ in range(3)))
+        self.head = nn.Sequential(
+            ConvNormAct(level5, level5, 3, groups=level5),
+            ConvNormAct(level5, last, 1, groups=NUM_BRANCHES),
+        )
+
+    def level5(self, level4: Tensor, image32: Tensor | None = None) -> Tensor:
+        """Level 5 from level 4: (N, channels, h, w) -> (N, last channels, ceil(h/2), ceil(w/2)).
+
+        `image32` is the image at the new size, for input reinforcement; None leaves it out.
+        """
+        out: Tensor = self.head(self.stage5(self.down5(level4, image32)))
+        return out
+
+
+class ESPNetV2(ESPNetV2Backbone):
     """The classifier. image: (N, 3, H, W) normalised RGB -> logits (N, num_classes).
 
     `down5.reinforce` exists but is not fed, as in the authors' code; only detection feeds it.
@@ -69,20 +92,12 @@ class ESPNetV2(ESPNetV2Encoder):
 
     def __init__(self, width_mult: float = 2.0, num_classes: int = 1000) -> None:
         super().__init__(width_mult)
-        *_, level4, level5, last = CHANNELS[width_mult]
-        self.down5 = StridedEESP(level4, level5, receptive_field_limit=7)
-        self.stage5 = nn.Sequential(*(EESP(level5, level5, receptive_field_limit=5) for _ in range(3)))
-        self.head = nn.Sequential(
-            ConvNormAct(level5, level5, 3, groups=level5),
-            ConvNormAct(level5, last, 1, groups=NUM_BRANCHES),
-        )
         self.dropout = nn.Dropout(0.2)
-        self.classifier = nn.Linear(last, num_classes)
+        self.classifier = nn.Linear(CHANNELS[width_mult][-1], num_classes)
 
     def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
         """Logits of each image."""
-        level4 = super().forward(image).level4
-        level5 = self.head(self.stage5(self.down5(level4)))
+        level5 = self.level5(super().forward(image).level4)
         pooled = level5.mean(dim=(2, 3), keepdim=True).flatten(1)
         logits: Tensor = self.classifier(self.dropout(pooled))
         return logits

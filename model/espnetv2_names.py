@@ -20,6 +20,22 @@ _ESPNETV2_RULES = (
     # The head's own activations are not those of an EESP unit.
     (r"\b(level5\.[34])\.module_act\.", r"\1.act."),
 )
+# The parts of a pyramid pool, after its own name has become one that begins with "bu_".
+_PYRAMID_RULES = (
+    (r"\bproject\.", "projection_layer."),
+    (r"\bbranches\.(\d)\.", r"stages.\1."),
+    (r"\bfuse\.norm\.", "merge_layer.0.br.0."),
+    (r"\bfuse\.act\.", "merge_layer.0.br.1."),
+    (r"\bmix\.", "merge_layer.2."),
+    (r"\b(bu_\w+)\.expand\.", r"\1.merge_layer.3."),
+    (r"\bout\.norm\.", "br.br.0."),
+    (r"\bout\.act\.", "br.br.1."),
+)
+_CONV_RULES = (
+    (r"\bconv\.", "cbr.0."),
+    (r"\bnorm\.", "cbr.1."),
+    (r"\bact\.", "cbr.2."),
+)
 _DECODER_RULES = (
     # The official numbers run against ours: their decoder stage 1 works at 1/16 of the image, which we call level 4.
     (r"\bpyramid4\.", "bu_dec_l1."),
@@ -34,19 +50,24 @@ _DECODER_RULES = (
     (r"\bmerge1\.", "bu_br_l4."),
     (r"\b(bu_br_l\d)\.norm\.", r"\1.0."),
     (r"\b(bu_br_l\d)\.act\.", r"\1.1."),
-    (r"\bproject\.", "projection_layer."),
-    (r"\bbranches\.(\d)\.", r"stages.\1."),
-    (r"\bfuse\.norm\.", "merge_layer.0.br.0."),
-    (r"\bfuse\.act\.", "merge_layer.0.br.1."),
-    (r"\bmix\.", "merge_layer.2."),
-    (r"\b(bu_dec_l\d)\.expand\.", r"\1.merge_layer.3."),
-    (r"\bout\.norm\.", "br.br.0."),
-    (r"\bout\.act\.", "br.br.1."),
+    *_PYRAMID_RULES,
     (r"\bgate\.", "wt_layer.1."),
     (r"\bexpand\.", "expansion_layer."),
-    (r"\bconv\.", "cbr.0."),
-    (r"\bnorm\.", "cbr.1."),
-    (r"\bact\.", "cbr.2."),
+    *_CONV_RULES,
+)
+_DETECTION_RULES = (
+    # The official names say the sizes of the two maps for a picture of 300 pixels; ours the level of the larger map.
+    (r"\bpyramid6\.", "base_net.bu_3x3_5x5."),
+    (r"\bpyramid5\.", "base_net.bu_5x5_10x10."),
+    (r"\bpyramid4\.", "base_net.bu_10x10_19x19."),
+    (r"\bpyramid3\.", "base_net.bu_19x19_38x38."),
+    (r"\bextra8\.", "base_net.extra_level8."),
+    (r"\bextra(\d)\.(\d)\.", r"base_net.extra_level\1.layer.\2."),
+    (r"\bextra(\d)\.", r"base_net.extra_level\1."),
+    (r"\bbox_heads\.", "loc_layers."),
+    (r"\bclass_heads\.", "cls_layers."),
+    *_PYRAMID_RULES,
+    *_CONV_RULES,
 )
 
 
@@ -56,6 +77,13 @@ def official_name(name: str) -> str:
         return "base_net." + _rename(name.removeprefix("encoder."), _ESPNETV2_RULES)
     in_decoder = re.match(r"(pyramid|skip|merge)\d\b", name)
     return _rename(name, _DECODER_RULES if in_decoder else _ESPNETV2_RULES)
+
+
+def official_detection_name(name: str) -> str:
+    """The same for detection, whose parts have names of their own."""
+    if name.startswith("backbone."):
+        return "base_net.basenet." + _rename(name.removeprefix("backbone."), _ESPNETV2_RULES)
+    return _rename(name, _DETECTION_RULES)
 
 
 def _rename(name: str, rules: Iterable[tuple[str, str]]) -> str:

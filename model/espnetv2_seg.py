@@ -45,7 +45,7 @@ class ESPNetV2Seg(nn.Module):
 
     def low_resolution_logits(self, image: Tensor) -> Tensor:
         """Logits before the last, bilinear doubling: (N, num_classes, ceil(H/2), ceil(W/2))."""
-        level1, level2, level3, level4 = self.encoder(image)
+        level1, level2, level3, level4, _ = self.encoder(image)
         x = self.pyramid4(level4)
         x = self.pyramid3(self.merge3(double(x) + self.skip3(level3)))
         x = self.pyramid2(self.merge2(double(x) + self.skip2(level2)))

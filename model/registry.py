@@ -9,6 +9,7 @@ from ..errors import InputError
 from .checkpoint import load_checkpoint
 from .datasets import get_dataset
 from .espnetv2 import CHANNELS, ESPNetV2
+from .espnetv2_det import ESPNetV2Det
 from .espnetv2_seg import ESPNetV2Seg
 from .mobilenetv1 import MobileNetV1
 from .mobilenetv2 import MobileNetV2
@@ -20,7 +21,7 @@ _WIDTHS = tuple(CHANNELS)
 _IMAGENET = {"imagenet": (224, 224)}
 _MODELS: dict[str, tuple[ModelSpec, Callable[..., nn.Module]]] = {}
 # The short names of the commands.
-_SHORT_NAMES = {"cls": "espnetv2_cls", "seg": "espnetv2_seg"}
+_SHORT_NAMES = {"cls": "espnetv2_cls", "seg": "espnetv2_seg", "det": "espnetv2_det"}
 # The networks of about 300 M multiply-accumulates that the paper compares, with their widths.
 PAPER_SET = {
     "espnetv2_cls": 2.0,
@@ -48,7 +49,7 @@ def list_models() -> tuple[str, ...]:
 
 
 def get_spec(name: str) -> ModelSpec:
-    """Facts about the network `name`; the short names "cls" and "seg" are understood.
+    """Facts about the network `name`; the short names "cls", "seg" and "det" are understood.
 
     Raises:
         InputError: there is none of that name; the message lists those there are.
@@ -123,6 +124,19 @@ register_model(
         size_multiple=16,
     ),
     ESPNetV2Seg,
+)
+register_model(
+    ModelSpec(
+        name="espnetv2_det",
+        task="detection",
+        # The authors published no other width.
+        widths=(2.0,),
+        default_width=2.0,
+        default_sizes={"coco": (300, 300), "voc": (300, 300)},
+        # The network runs at others, but prior boxes are defined for these.
+        only_sizes=((300, 300), (512, 512)),
+    ),
+    ESPNetV2Det,
 )
 for _name, _network, _widths in (
     ("mobilenetv1", MobileNetV1, (0.25, 0.5, 0.75, 1.0)),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Task = Literal["classification", "segmentation"]
+Task = Literal["classification", "segmentation", "detection"]
 
 # ImageNet statistics, RGB, of pixels scaled to 0..1; every published network of this family was trained with them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -16,6 +16,7 @@ class ModelSpec:
 
     Sizes are (height, width) in pixels. `default_sizes` maps each data set that the network is made for to its size.
     `size_multiple` m: height and width must be 0 or m - 1 modulo m; 1 means any size from `min_size` up.
+    `only_sizes`: where not empty, nothing but these.
     """
 
     name: str
@@ -24,6 +25,7 @@ class ModelSpec:
     default_width: float
     default_sizes: dict[str, tuple[int, int]]
     size_multiple: int = 1
+    only_sizes: tuple[tuple[int, int], ...] = ()
     min_size: int = 32
     max_size: int = 8192
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -36,10 +38,14 @@ class ModelSpec:
 
     def accepts(self, size: tuple[int, int]) -> bool:
         """Whether the network runs at `size` (height, width)."""
+        if self.only_sizes:
+            return size in self.only_sizes
         return all(self._accepts_side(side) for side in size)
 
     def nearest_sizes(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """The nearest sizes that work, not larger and not smaller than `size` where there are such."""
+        if self.only_sizes:
+            return self.only_sizes[0], self.only_sizes[-1]
         height, width = size
         return (self._step(height, -1), self._step(width, -1)), (self._step(height, 1), self._step(width, 1))
 
