@@ -28,6 +28,7 @@ app = new_app()
   espnet-export seg --width 0.5 --dataset voc --size 256x256 --out build/voc
   espnet-export seg --weights my_checkpoint.pth --photo street.jpg --out build/mine
   espnet-export cls --batch 1,4,8 --io raw --engine none --out build/cls
+  espnet-export det --dataset voc --size 512x512 --out build/det
 
 Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine; 4 a check failed
 (parity, checksum, or the engine builder refused the file); 130 interrupted.
@@ -38,23 +39,23 @@ def export_command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="seg (ESPNetv2 segmentation), cls (ESPNetv2 classification), or one to compare with: mobilenetv1, "
-            "mobilenetv2, shufflenetv1, shufflenetv2.",
+            help="seg (ESPNetv2 segmentation), cls (ESPNetv2 classification), det (ESPNetv2 detection), or one to "
+            "compare with: mobilenetv1, mobilenetv2, shufflenetv1, shufflenetv2.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the files; made if missing.")],
     width: Annotated[
         float | None,
-        typer.Option(help="Width of the network; a wrong one lists those there are. [default: 2.0 for seg and cls]"),
+        typer.Option(help="Width of the network; a wrong one lists those there are. [default: 2.0 for seg, cls and det]"),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="seg: cityscapes or voc; cls: imagenet. [default: the first]")
+        str | None, typer.Option(help="seg: cityscapes or voc; cls: imagenet; det: coco or voc. [default: the first]")
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(
             metavar="HEIGHTxWIDTH",
-            help="Input in pixels. [default: cityscapes 512x1024, voc 384x384, imagenet 224x224]",
+            help="Input in pixels. [default: cityscapes 512x1024, voc 384x384, imagenet 224x224; det 300x300]",
         ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N|MIN,OPT,MAX", help="One batch size, or a free one.")] = "1",
@@ -70,7 +71,7 @@ def export_command(
         typer.Option(
             "--io",
             metavar="deploy|raw",
-            help="deploy: pixels in, labels out. raw: normalised float32 in, logits out.",
+            help="deploy: pixels in, labels, classes or boxes out. raw: normalised float32 in, logits out.",
         ),
     ] = "deploy",
     precision: Annotated[str, typer.Option(help="fp32 is what this version exports.")] = "fp32",

@@ -23,6 +23,7 @@ from ..model.registry import check_width, create_model, get_spec, short_name
 from ..model.seeded import load_seeded_weights
 from ..model.spec import ModelSpec
 from ..model.weights import WeightsChoice, resolve
+from ..runtime.boxes import prior_boxes, prior_boxes_in_pixels
 from ..runtime.images import load_photo, preprocess
 from ..runtime.manifest import (
     ClassInfo,
@@ -49,6 +50,8 @@ INPUT_NAME = "image"
 _BASE_BYTES, _BYTES_PER_PIXEL = 800_000_000, 2_000
 # Classification pictures are cut from the middle of one that is this much larger, as in training.
 _CLASSIFICATION_RESIZE = 256 / 224
+# The authors' demo: boxes above this score, less overlap than this, and so many of a class.
+_SCORE_THRESHOLD, _IOU_THRESHOLD, _MAX_PER_CLASS = 0.3, 0.45, 200
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,9 @@ def _check_memory(target: _Target) -> None:
 
 
 def _size_problem(spec: ModelSpec, size: tuple[int, int]) -> str:
+    if spec.only_sizes:
+        known = " and ".join(f"{height}x{width}" for height, width in spec.only_sizes)
+        return f"--size {size[0]}x{size[1]} (HEIGHTxWIDTH) does not work: {spec.name} comes in {known} only"
     multiple = spec.size_multiple
     rule = f"sides of {spec.min_size} to {spec.max_size} pixels"
     if multiple > 1:
@@ -251,7 +257,8 @@ def _network(target: _Target, weights: WeightsChoice) -> nn.Module:
 
 
 def _onnx(target: _Target, network: nn.Module, manifest: Manifest) -> onnx.ModelProto:
-    module = with_io(rewritten(network, target.size), target.io, name=target.spec.name)
+    priors = prior_boxes_in_pixels(target.size) if target.spec.task == "detection" else None
+    module = with_io(rewritten(network, target.size), target.io, name=target.spec.name, priors=priors)
     batch = target.batch.optimum
     example = (
         torch.zeros(batch, *target.size, 3, dtype=torch.uint8)
@@ -346,7 +353,7 @@ def _warn_of_old_engine(engine: Path, manifest: Manifest, progress: Progress) ->
 def _manifest(target: _Target, weights: WeightsChoice, counts: Counts) -> Manifest:
     """The manifest of the ONNX file; checksums and the proof are filled in when they are known."""
     unknown = FileInfo(name=f"{target.name}.onnx", sha256="", bytes=0)
-    classes = tuple(ClassInfo(name=name, colour=colour) for name, colour in target.dataset.classes)
+    classes = tuple(ClassInfo(name=name, colour=colour) for name, colour in target.dataset.classes_for(target.spec.task))
     inputs, outputs, postprocessing = _tensors(target)
     return Manifest(
         name=target.name,
@@ -386,24 +393,55 @@ def _preprocessing(target: _Target) -> Preprocessing:
 
 
 def _tensors(target: _Target) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...], Postprocessing]:
-    batch, (height, width), classes = target.batch.dimension, target.size, target.dataset.num_classes
-    is_seg = target.spec.task == "segmentation"
-
-    def tensor(name: str, dtype: Any, shape: tuple[int | str, ...], layout: str, meaning: str) -> TensorInfo:
-        return TensorInfo(name=name, dtype=dtype, shape=(batch, *shape), layout=layout, meaning=meaning)
-
+    """Inputs, outputs, and what the host does with the outputs."""
+    height, width = target.size
     if target.io == "raw":
-        image = tensor(INPUT_NAME, "float32", (3, height, width), "NCHW", "RGB, (pixel / 255 - mean) / std")
-        shape, layout = ((classes, height, width), "NCHW") if is_seg else ((classes,), "NC")
-        logits = tensor("logits", "float32", shape, layout, "before softmax")
-        return (image,), (logits,), Postprocessing(kind="argmax" if is_seg else "softmax_top5")
-    image = tensor(INPUT_NAME, "uint8", (height, width, 3), "NHWC", "RGB pixels")
-    if is_seg:
-        labels = tensor("labels", "uint8", (height, width), "NHW", "class of each pixel")
-        return (image,), (labels,), Postprocessing(kind="labels")
-    best = tensor("classes", "int32", (TOP,), "NC", f"the {TOP} best classes, best first")
-    scores = tensor("scores", "float32", (TOP,), "NC", "softmax probability of each of `classes`")
-    return (image,), (best, scores), Postprocessing(kind="top5")
+        image = _tensor(target, INPUT_NAME, "float32", (3, height, width), "NCHW", "RGB, (pixel / 255 - mean) / std")
+        return (image,), *_raw_outputs(target)
+    image = _tensor(target, INPUT_NAME, "uint8", (height, width, 3), "NHWC", "RGB pixels")
+    return (image,), *_deploy_outputs(target)
+
+
+def _raw_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postprocessing]:
+    classes = target.dataset.num_classes
+    if target.spec.task == "detection":
+        priors = len(prior_boxes(target.size))
+        confidences = _tensor(target, "confidences", "float32", (priors, classes), "NPC", "before softmax")
+        locations = _tensor(target, "locations", "float32", (priors, 4), "NPL", "offsets of the prior boxes")
+        return (confidences, locations), _suppression("decode_nms")
+    if target.spec.task == "segmentation":
+        logits = _tensor(target, "logits", "float32", (classes, *target.size), "NCHW", "before softmax")
+        return (logits,), Postprocessing(kind="argmax")
+    logits = _tensor(target, "logits", "float32", (classes,), "NC", "before softmax")
+    return (logits,), Postprocessing(kind="softmax_top5")
+
+
+def _deploy_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postprocessing]:
+    if target.spec.task == "detection":
+        priors, classes = len(prior_boxes(target.size)), target.dataset.num_classes
+        meaning = "left, top, right, bottom in pixels of the input; may reach beyond it"
+        boxes = _tensor(target, "boxes", "float32", (priors, 4), "NPL", meaning)
+        scores = _tensor(target, "scores", "float32", (priors, classes), "NPC", "softmax probability of each class")
+        return (boxes, scores), _suppression("nms")
+    if target.spec.task == "segmentation":
+        labels = _tensor(target, "labels", "uint8", target.size, "NHW", "class of each pixel")
+        return (labels,), Postprocessing(kind="labels")
+    best = _tensor(target, "classes", "int32", (TOP,), "NC", f"the {TOP} best classes, best first")
+    scores = _tensor(target, "scores", "float32", (TOP,), "NC", "softmax probability of each of `classes`")
+    return (best, scores), Postprocessing(kind="top5")
+
+
+def _tensor(target: _Target, name: str, dtype: Any, shape: tuple[int, ...], layout: str, meaning: str) -> TensorInfo:
+    return TensorInfo(name=name, dtype=dtype, shape=(target.batch.dimension, *shape), layout=layout, meaning=meaning)
+
+
+def _suppression(kind: Literal["nms", "decode_nms"]) -> Postprocessing:
+    return Postprocessing(
+        kind=kind,
+        score_threshold=_SCORE_THRESHOLD,
+        iou_threshold=_IOU_THRESHOLD,
+        max_per_class=_MAX_PER_CLASS,
+    )
 
 
 def _report_name(target: _Target) -> str:

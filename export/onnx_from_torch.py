@@ -32,6 +32,7 @@ PORTABLE_OPERATORS = frozenset(
         "Concat",
         "Conv",
         "DepthToSpace",
+        "Exp",
         "Flatten",
         "Gemm",
         "GlobalAveragePool",

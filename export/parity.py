@@ -1,7 +1,8 @@
 """The parity proof: the published network in PyTorch against the exported file in ONNX Runtime, on the same inputs.
 
 The file's own graph is run, with the logits read out beside its outputs, so that the numbers stand for the file as it
-is delivered, also where it ends in a label map.
+is delivered, also where it ends in a label map or in boxes. A detection network has two kinds of logits, confidences
+and locations: both are compared, and its labels are the best classes of the priors.
 """
 
 import itertools
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import nn
 
-from ..model.deploy import Normalise
+from ..model.deploy import Normalise, as_tuple
 from ..model.seeded import formula_image
 from ..model.spec import ModelSpec
+from ..runtime.boxes import decoded, prior_boxes_in_pixels, softmax
 from ..runtime.manifest import ParitySummary
 from .onnx_from_torch import Batch
 
@@ -27,14 +29,14 @@ Io = Literal["raw", "deploy"]
 
 SCHEMA_VERSION = 1
 MIN_LABEL_AGREEMENT = 0.9999
-_BASE_TOLERANCE = {"segmentation": 1e-3, "classification": 1e-4}
+_BASE_TOLERANCE = {"segmentation": 1e-3, "classification": 1e-4, "detection": 1e-4}
 # Largest logit that published networks give on photos; checkpoints with larger ones have that much more rounding.
 _USUAL_LOGIT = 64.0
-_TAPPED_LOGITS = "logits_before_answer"
+_TAPPED_LOGITS = ("logits_before_answer", "locations_before_answer")
 
 
 class Tolerance(BaseModel):
-    """What a case must keep. Units: those of the logits, and fractions of pixels or pictures."""
+    """What a case must keep. Units: those of the logits, and fractions of pixels, pictures or priors."""
 
     max_abs_error: float
     mean_abs_error: float
@@ -43,10 +45,14 @@ class Tolerance(BaseModel):
 
 
 class ParityCase(BaseModel):
-    """One input. `undecided`: fraction of pixels whose two best logits differ by less than the tolerance."""
+    """One input. `undecided`: fraction of pixels whose two best logits differ by less than the tolerance.
+
+    The errors are those of all kinds of logits together; `max_abs_error_by_output` has the largest of each.
+    """
 
     name: str
     batch: int
+    max_abs_error_by_output: dict[str, float]
     max_abs_error: float
     mean_abs_error: float
     p99_abs_error: float
@@ -119,7 +125,7 @@ def prove_parity(
     """Compare on all inputs.
 
     Args:
-        network: the reference, which takes normalised images and gives logits.
+        network: the reference, which takes normalised images and gives logits, one tensor or several.
         model: the exported file.
         inputs: from `parity_inputs`.
         spec: task, mean and standard deviation.
@@ -127,7 +133,7 @@ def prove_parity(
         onnx_sha256: of the file, for the report.
         on_case: told of each case when it is done.
     """
-    session = _session_with_logits(model, io)
+    session = _session_with_logits(model, spec, io)
     cases = []
     for name, array in inputs:
         cases.append(_compare(network, session, name, array, spec, io))
@@ -161,15 +167,28 @@ def _as_input(pixels: list[NDArray[np.uint8]], spec: ModelSpec, io: Io) -> NDArr
     return normalised
 
 
-def _session_with_logits(model: onnx.ModelProto, io: Io) -> onnxruntime.InferenceSession:
-    """The file's graph, with the tensor that the answer is computed from as one more output."""
+def _session_with_logits(model: onnx.ModelProto, spec: ModelSpec, io: Io) -> onnxruntime.InferenceSession:
+    """The file's graph, with the tensors that the answers are computed from as more outputs, the last ones."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
     if io == "deploy":
-        source = next(node.input[0] for node in tapped.graph.node if node.op_type in {"ArgMax", "Softmax"})
-        tapped.graph.node.append(onnx.helper.make_node("Identity", [source], [_TAPPED_LOGITS]))
-        tapped.graph.output.append(onnx.helper.make_tensor_value_info(_TAPPED_LOGITS, onnx.TensorProto.FLOAT, None))
+        for source, name in zip(_logits(tapped.graph, spec), _TAPPED_LOGITS, strict=False):
+            tapped.graph.node.append(onnx.helper.make_node("Identity", [source], [name]))
+            tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     return onnxruntime.InferenceSession(tapped.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def _logits(graph: onnx.GraphProto, spec: ModelSpec) -> list[str]:
+    """The tensors in a deployed graph that hold logits, in the order of the reference's outputs."""
+    first = next(node.input[0] for node in graph.node if node.op_type in {"ArgMax", "Softmax"})
+    if spec.task != "detection":
+        return [first]
+    # Locations are what the two halves of the boxes are cut from; the sizes go through the only Exp.
+    makers = {output: node for node in graph.node for output in node.output}
+    node = next(node for node in graph.node if node.op_type == "Exp")
+    while node.op_type != "Slice":
+        node = makers[node.input[0]]
+    return [first, node.input[0]]
 
 
 def _compare(
@@ -182,19 +201,21 @@ def _compare(
 ) -> ParityCase:
     with torch.inference_mode():
         image = torch.from_numpy(array)
-        expected: Floats = network(Normalise(spec.mean, spec.std)(image) if io == "deploy" else image).numpy()
+        given = network(Normalise(spec.mean, spec.std)(image) if io == "deploy" else image)
+    expected: list[Floats] = [tensor.numpy() for tensor in as_tuple(given)]
     outputs = session.run(None, {session.get_inputs()[0].name: array})
-    logits: Floats = outputs[-1]
+    answers, logits = outputs[: -len(expected)], outputs[-len(expected) :]
     tolerance = _tolerance(expected, spec)
-    error = np.abs(logits.astype(np.float64) - expected)
-    labels, expected_labels = logits.argmax(axis=1), expected.argmax(axis=1)
-    decided = _margin(expected) >= tolerance.max_abs_error
-    agree = labels == expected_labels
+    errors = [np.abs(found.astype(np.float64) - e) for found, e in zip(logits, expected, strict=True)]
+    error = _flat(errors)
+    classes = _class_axis(spec)
+    decided = _margin(expected[0], classes) >= tolerance.max_abs_error
+    agree = logits[0].argmax(axis=classes) == expected[0].argmax(axis=classes)
     case = {
         "max_abs_error": float(error.max()),
         "mean_abs_error": float(error.mean()),
         "label_agreement_where_decided": float(agree[decided].mean()) if decided.any() else 1.0,
-        "outputs_follow_logits": _follow(outputs[:-1], logits, spec) if io == "deploy" else True,
+        "outputs_follow_logits": _follow(answers, logits, spec, array) if io == "deploy" else True,
     }
     passed = (
         case["max_abs_error"] <= tolerance.max_abs_error
@@ -205,8 +226,11 @@ def _compare(
     return ParityCase(
         name=name,
         batch=len(array),
+        max_abs_error_by_output={
+            name: float(e.max()) for name, e in zip(_output_names(spec), errors, strict=True)
+        },
         p99_abs_error=float(np.quantile(error, 0.99)),
-        cosine=_cosine(logits, expected),
+        cosine=_cosine(_flat(logits), _flat(expected)),
         label_agreement=float(agree.mean()),
         undecided=float(1 - decided.mean()),
         tolerance=tolerance,
@@ -215,9 +239,23 @@ def _compare(
     )
 
 
-def _tolerance(expected: Floats, spec: ModelSpec) -> Tolerance:
+def _output_names(spec: ModelSpec) -> tuple[str, ...]:
+    """What the reference's outputs are called."""
+    return ("confidences", "locations") if spec.task == "detection" else ("logits",)
+
+
+def _class_axis(spec: ModelSpec) -> int:
+    """The dimension of the first output that runs over the classes."""
+    return 2 if spec.task == "detection" else 1
+
+
+def _flat(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate([array.ravel() for array in arrays])
+
+
+def _tolerance(expected: Sequence[Floats], spec: ModelSpec) -> Tolerance:
     base = _BASE_TOLERANCE[spec.task]
-    largest = float(np.abs(expected).max())
+    largest = max(float(np.abs(array).max()) for array in expected)
     allowed = base * max(1.0, largest / _USUAL_LOGIT)
     return Tolerance(
         max_abs_error=allowed,
@@ -230,24 +268,31 @@ def _tolerance(expected: Floats, spec: ModelSpec) -> Tolerance:
     )
 
 
-def _margin(logits: Floats) -> Floats:
-    """Difference of the two highest logits of each pixel or picture."""
-    top_two = np.partition(logits, -2, axis=1)
-    margin: Floats = top_two[:, -1] - top_two[:, -2]
+def _margin(logits: Floats, axis: int) -> Floats:
+    """Difference of the two highest logits of each pixel, picture or prior."""
+    top_two = np.partition(logits, -2, axis=axis)
+    margin: Floats = np.take(top_two, -1, axis=axis) - np.take(top_two, -2, axis=axis)
     return margin
 
 
-def _follow(outputs: list[NDArray[Any]], logits: Floats, spec: ModelSpec) -> bool:
-    """Whether the file's answers are the ones that its own logits give."""
+def _follow(
+    answers: Sequence[NDArray[Any]], logits: Sequence[Floats], spec: ModelSpec, pixels: NDArray[np.uint8]
+) -> bool:
+    """Whether the file's answers for `pixels` (N, H, W, 3) are the ones that its own logits give."""
     if spec.task == "segmentation":
-        return bool(np.array_equal(outputs[0], logits.argmax(axis=1)))
-    classes, scores = outputs
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    softmax = exponentials / exponentials.sum(axis=1, keepdims=True)
-    best = -np.sort(-softmax, axis=1)[:, : classes.shape[1]]
+        return bool(np.array_equal(answers[0], logits[0].argmax(axis=1)))
+    probabilities = softmax(logits[0])
+    if spec.task == "detection":
+        boxes, scores = answers
+        height, width = pixels.shape[1:3]
+        expected = decoded(logits[1], prior_boxes_in_pixels((height, width)))
+        # A thousandth of a pixel: sums of a few hundred pixels in float32.
+        return bool(np.allclose(boxes, expected, atol=1e-3) and np.allclose(scores, probabilities, atol=1e-6))
+    classes, scores = answers
+    best = -np.sort(-probabilities, axis=1)[:, : classes.shape[1]]
     return bool(
         np.allclose(scores, best, atol=1e-6)
-        and np.allclose(np.take_along_axis(softmax, classes, axis=1), scores, atol=1e-6)
+        and np.allclose(np.take_along_axis(probabilities, classes, axis=1), scores, atol=1e-6)
     )
 
 

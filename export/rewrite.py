@@ -6,19 +6,22 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..model.blocks import ConvNorm
+from ..model.espnetv2_det import ESPNetV2Det, Maps
 from ..model.espnetv2_seg import ESPNetV2Seg
 from ..model.pyramid_pool import PyramidPool
-from .static_pyramid import Resize, StaticPyramidPool
+from .static_pyramid import ProjectOfTwo, Resize, StaticPyramidPool
 
 
 def rewritten(network: nn.Module, size: tuple[int, int]) -> nn.Module:
     """A copy of `network` for images of `size` (height, width), equal to it up to float32 rounding.
 
-    Batch norms that follow a convolution go into it; segmentation gets its pyramid pools and last resize for this size.
+    Batch norms that follow a convolution go into it; segmentation and detection get their pyramid pools and resizes for this size.
     """
     network = copy.deepcopy(network).eval()
     if isinstance(network, ESPNetV2Seg):
         network = StaticSegmentation(network, size)
+    elif isinstance(network, ESPNetV2Det):
+        network = StaticDetection(network, size)
     fold_norms(network)
     return network.eval()
 
@@ -29,19 +32,53 @@ class StaticSegmentation(nn.Module):
     def __init__(self, network: ESPNetV2Seg, size: tuple[int, int]) -> None:
         super().__init__()
         self.network = network
-        map_size = size
+        sizes = _map_sizes(size)
+        self.last_resize = Resize(sizes[1], size)
         for level in range(1, 5):
-            map_size = (map_size[0] + 1) // 2, (map_size[1] + 1) // 2
-            if level == 1:
-                self.last_resize = Resize(map_size, size)
             pool = getattr(network, f"pyramid{level}")
             assert isinstance(pool, PyramidPool)
-            setattr(network, f"pyramid{level}", StaticPyramidPool(pool, map_size))
+            setattr(network, f"pyramid{level}", StaticPyramidPool(pool, sizes[level]))
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of each pixel."""
         logits: Tensor = self.last_resize(self.network.low_resolution_logits(image))
         return logits
+
+
+class StaticDetection(nn.Module):
+    """`ESPNetV2Det` for one size. image: (N, 3, H, W) -> confidences (N, P, classes), locations (N, P, 4)."""
+
+    def __init__(self, network: ESPNetV2Det, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.network = network
+        sizes = _map_sizes(size)
+        self.projects, self.pyramids = nn.ModuleList(), nn.ModuleList()
+        for level in range(6, 2, -1):
+            pool = getattr(network, f"pyramid{level}")
+            assert isinstance(pool, PyramidPool)
+            above = network.box_heads[level - 2].in_channels
+            assert isinstance(above, int)
+            self.projects.append(ProjectOfTwo(pool.project, above, sizes[level + 1], sizes[level]))
+            pool.project = nn.Identity()  # type: ignore[assignment]
+            self.pyramids.append(StaticPyramidPool(pool, sizes[level]))
+            delattr(network, f"pyramid{level}")
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Confidences and locations of each prior."""
+        *large_to_small, level7, level8 = self.network.bottom_up(image)
+        fused = [level7, level8]
+        for project, pyramid, x in zip(self.projects, self.pyramids, reversed(large_to_small), strict=True):
+            fused.insert(0, pyramid(project(fused[0], x)))
+        return self.network.predictions(Maps(*fused))
+
+
+def _map_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Size of the map at each level, the image's first: every level halves, rounding up."""
+    sizes = [size]
+    for _ in range(7):
+        height, width = sizes[-1]
+        sizes.append(((height + 1) // 2, (width + 1) // 2))
+    return sizes
 
 
 def fold_norms(network: nn.Module) -> None:

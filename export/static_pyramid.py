@@ -50,6 +50,31 @@ class StaticPyramidPool(nn.Module):
         return out
 
 
+class ProjectOfTwo(nn.Module):
+    """The 1x1 convolution that a pyramid begins with, for a map that is a smaller one, grown, on top of a larger one.
+
+    Growing and a 1x1 convolution commute, so only the few projected channels are grown, and nothing is stacked.
+    above: (N, a, h', w'), x: (N, c, h, w) -> (N, channels, h, w), for `project` of a + c channels.
+    """
+
+    def __init__(self, project: ConvNormAct, above: int, size: tuple[int, int], to: tuple[int, int]) -> None:
+        super().__init__()
+        factor, term = norm_as_affine(project.norm)
+        kernel = project.conv.weight.detach().double() * factor.reshape(-1, 1, 1, 1)
+        of_above, of_x = kernel[:, :above], kernel[:, above:]
+        self.conv_above = nn.Conv2d(above, len(kernel), 1, bias=False)
+        self.conv = nn.Conv2d(of_x.shape[1], len(kernel), 1)
+        self.conv_above.weight.data = of_above.float().contiguous()
+        self.conv.weight.data, self.conv.bias = of_x.float().contiguous(), nn.Parameter(term.float())
+        self.grow = _upsample(size, to)
+        self.act = project.act
+
+    def forward(self, above: Tensor, x: Tensor) -> Tensor:
+        """Project both, grow the smaller, add, activate."""
+        activated: Tensor = self.act(self.grow(self.conv_above(above)) + self.conv(x))
+        return activated
+
+
 class SumOfDepthwise(nn.Module):
     """Concatenation, channel shuffle and the grouped 3x3 convolution after it, as one depth-wise convolution per map.
 

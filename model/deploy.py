@@ -1,4 +1,4 @@
-"""What a deployed file computes around the network: pixels in, labels or the best classes out.
+"""What a deployed file computes around the network: pixels in, labels, the best classes or boxes out.
 
 These wrappers define the two kinds of input and output, `raw` and `deploy`, once for every user of them: the export,
 the parity proof and the PyTorch runner.
@@ -6,11 +6,15 @@ the parity proof and the PyTorch runner.
 
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .espnetv2_det import VARIANCES
 from .registry import create_model, get_spec
 from .seeded import load_seeded_weights
+from .spec import Task
 from .weights import reopen
 
 TOP = 5  # how many classes a deployed classifier answers with
@@ -39,24 +43,33 @@ class DeployNetwork(nn.Module):
     """`network` between uint8 pixels and answers. pixels: uint8 (N, H, W, 3) RGB ->
 
     segmentation: labels uint8 (N, H, W), the class of the highest logit;
-    classification: classes int32 (N, 5) and scores float32 (N, 5), softmax probabilities, highest first.
+    classification: classes int32 (N, 5) and scores float32 (N, 5), softmax probabilities, highest first;
+    detection: boxes float32 (N, P, 4), left, top, right, bottom in pixels of the input, and scores float32
+    (N, P, classes), softmax probabilities. The weak and the doubled among them are left to the host: how many boxes
+    stay depends on the picture, and engines are best with shapes that do not.
     """
 
     def __init__(
         self,
         network: nn.Module,
         *,
-        task: Literal["classification", "segmentation"],
+        task: Task,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
+        priors: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.normalise = Normalise(mean, std)
         self.network = network
         self.task = task
+        self.decode = None if priors is None else BoxDecoder(priors)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Answers for each picture."""
+        if self.task == "detection":
+            assert self.decode is not None, "detection needs its prior boxes"
+            confidences, locations = self.network(self.normalise(pixels))
+            return self.decode(locations), torch.softmax(confidences, dim=2)
         logits = self.network(self.normalise(pixels))
         if self.task == "segmentation":
             # By way of float32: TensorRT 8.5 converts nothing else to uint8.
@@ -65,24 +78,59 @@ class DeployNetwork(nn.Module):
         return classes.to(torch.int32), scores
 
 
+class BoxDecoder(nn.Module):
+    """Locations to boxes. locations: (N, P, 4) -> left, top, right, bottom (N, P, 4), in the unit of the priors.
+
+    Args:
+        priors: (P, 4), centre x, centre y, width, height.
+    """
+
+    centres: Tensor
+    steps: Tensor
+    half_sizes: Tensor
+
+    def __init__(self, priors: NDArray[np.float32]) -> None:
+        super().__init__()
+        centres, sizes = torch.from_numpy(priors.astype(np.float64)).split(2, dim=1)
+        self.register_buffer("centres", centres.float(), persistent=False)
+        self.register_buffer("steps", (VARIANCES[0] * sizes).float(), persistent=False)
+        self.register_buffer("half_sizes", (sizes / 2).float(), persistent=False)
+
+    def forward(self, locations: Tensor) -> Tensor:
+        """Decode."""
+        centres = locations[:, :, :2] * self.steps + self.centres
+        half_sizes = torch.exp(locations[:, :, 2:] * VARIANCES[1]) * self.half_sizes
+        return torch.cat([centres - half_sizes, centres + half_sizes], dim=2)
+
+
 class RawNetwork(nn.Module):
-    """`network` with its one output in a tuple, as `DeployNetwork` has it."""
+    """`network` with its outputs in a tuple, as `DeployNetwork` has them."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Logits of each image."""
-        return (self.network(image),)
+        """Logits of each image; for detection confidences and locations."""
+        return as_tuple(self.network(image))
 
 
-def with_io(network: nn.Module, io: Literal["raw", "deploy"], *, name: str) -> nn.Module:
-    """`network`, called `name` in the registry, with the inputs and outputs that `io` stands for."""
+def as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What a network gives, one tensor or several, as a tuple."""
+    return (outputs,) if isinstance(outputs, Tensor) else outputs
+
+
+def with_io(
+    network: nn.Module, io: Literal["raw", "deploy"], *, name: str, priors: NDArray[np.float32] | None = None
+) -> nn.Module:
+    """`network`, called `name` in the registry, with the inputs and outputs that `io` stands for.
+
+    `priors`, prior boxes in pixels of the input (P, 4), are what a deployed detection network needs besides.
+    """
     if io == "raw":
         return RawNetwork(network).eval()
     spec = get_spec(name)
-    return DeployNetwork(network, task=spec.task, mean=spec.mean, std=spec.std).eval()
+    return DeployNetwork(network, task=spec.task, mean=spec.mean, std=spec.std, priors=priors).eval()
 
 
 def network_from_manifest_fields(
@@ -94,8 +142,11 @@ def network_from_manifest_fields(
     weights_source: str,
     weights_sha256: str | None,
     weights_random: bool,
+    priors: NDArray[np.float32] | None = None,
 ) -> nn.Module:
     """The reference network behind an artefact, rebuilt from what its manifest says, with the same inputs and outputs.
+
+    `priors`: see `with_io`.
 
     Raises:
         InputError: the network is unknown or the weights are not where the manifest says.
@@ -105,4 +156,4 @@ def network_from_manifest_fields(
     model = create_model(network, width_mult=width_mult, num_classes=num_classes, weights=weights)
     if weights_random:
         load_seeded_weights(model)
-    return with_io(model, io, name=network)
+    return with_io(model, io, name=network, priors=priors)

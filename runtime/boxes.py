@@ -2,7 +2,7 @@
 
 Source: model/detection/ (priors, predictor) and utilities/ (boxes, suppression) of github.com/sacmehta/EdgeNets, in the
 form of the published weights; Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016. NumPy only: a device needs
-this without torch. Arithmetic is float32, as there.
+this without torch. Boxes are computed in float32, as there.
 """
 
 from dataclasses import dataclass
@@ -65,12 +65,18 @@ def prior_boxes(size: tuple[int, int]) -> Floats:
     return priors
 
 
+def prior_boxes_in_pixels(size: tuple[int, int]) -> Floats:
+    """`prior_boxes` in pixels of the image instead of fractions."""
+    height, width = size
+    return prior_boxes(size) * np.array([width, height, width, height], np.float32)
+
+
 def decoded(locations: Floats, priors: Floats) -> Floats:
-    """Boxes (..., P, 4) as left, top, right, bottom in fractions of the image; they may reach beyond it.
+    """Boxes (..., P, 4) as left, top, right, bottom in the unit of `priors`; they may reach beyond the image.
 
     Args:
         locations: (..., P, 4), what the network gives.
-        priors: (P, 4), from `prior_boxes`.
+        priors: (P, 4), from `prior_boxes` or `prior_boxes_in_pixels`.
     """
     centres = locations[..., :2] * np.float32(CENTRE_VARIANCE) * priors[:, 2:] + priors[:, :2]
     sizes = np.exp(locations[..., 2:] * np.float32(SIZE_VARIANCE)) * priors[:, 2:]
@@ -78,10 +84,10 @@ def decoded(locations: Floats, priors: Floats) -> Floats:
 
 
 def softmax(confidences: Floats) -> Floats:
-    """Probabilities along the last axis, float32."""
+    """Probabilities along the last axis, float32, rounded once: equal scores then stay equal, and keep their order."""
     # The highest becomes 0, so that no exponential overflows.
-    exponentials = np.exp(confidences - confidences.max(axis=-1, keepdims=True))
-    scores: Floats = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    exponentials = np.exp(confidences.astype(np.float64) - confidences.max(axis=-1, keepdims=True))
+    scores: Floats = (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
     return scores
 
 

@@ -68,9 +68,15 @@ class Postprocessing(_Record):
 
     "labels": nothing, the output is the label map. "argmax": class of the highest logit, the lowest class on a tie.
     "top5": nothing, classes and scores come sorted. "softmax_top5": softmax, then the five highest.
+    "nms": for each class but 0, the background, take the boxes whose score is above `score_threshold`; from the best
+    score down, drop those that overlap a kept one by an intersection over union above `iou_threshold`; keep at most
+    `max_per_class`. "decode_nms": before that, softmax of the confidences, and boxes from the locations.
     """
 
-    kind: Literal["labels", "argmax", "top5", "softmax_top5"]
+    kind: Literal["labels", "argmax", "top5", "softmax_top5", "nms", "decode_nms"]
+    score_threshold: float | None = None
+    iou_threshold: float | None = None
+    max_per_class: int | None = None
 
 
 class Macs(_Record):
@@ -140,7 +146,7 @@ class Manifest(_Record):
 
     schema_version: int = SCHEMA_VERSION
     name: str
-    task: Literal["classification", "segmentation"]
+    task: Literal["classification", "segmentation", "detection"]
     network: str
     width_mult: float
     dataset: str

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..errors import CheckError, InputError
+from .boxes import prior_boxes_in_pixels
 from .manifest import Manifest
 from .runner import Array, BaseRunner, RunnerInfo, Tensors
 
@@ -82,4 +83,9 @@ def _network(artefact: Path, manifest: Manifest) -> nn.Module:
         weights_source=manifest.weights.source,
         weights_sha256=manifest.weights.sha256,
         weights_random=manifest.weights.random,
+        priors=(
+            prior_boxes_in_pixels((preprocessing.height, preprocessing.width))
+            if manifest.task == "detection"
+            else None
+        ),
     )
