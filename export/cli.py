@@ -46,7 +46,9 @@ def export_command(
     out: Annotated[Path, typer.Option(help="Folder for the files; made if missing.")],
     width: Annotated[
         float | None,
-        typer.Option(help="Width of the network; a wrong one lists those there are. [default: 2.0 for seg, cls and det]"),
+        typer.Option(
+            help="Width of the network; a wrong one lists those there are. [default: 2.0 for seg, cls and det]"
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="seg: cityscapes or voc; cls: imagenet; det: coco or voc. [default: the first]")

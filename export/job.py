@@ -353,7 +353,9 @@ def _warn_of_old_engine(engine: Path, manifest: Manifest, progress: Progress) ->
 def _manifest(target: _Target, weights: WeightsChoice, counts: Counts) -> Manifest:
     """The manifest of the ONNX file; checksums and the proof are filled in when they are known."""
     unknown = FileInfo(name=f"{target.name}.onnx", sha256="", bytes=0)
-    classes = tuple(ClassInfo(name=name, colour=colour) for name, colour in target.dataset.classes_for(target.spec.task))
+    classes = tuple(
+        ClassInfo(name=name, colour=colour) for name, colour in target.dataset.classes_for(target.spec.task)
+    )
     inputs, outputs, postprocessing = _tensors(target)
     return Manifest(
         name=target.name,

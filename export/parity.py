@@ -226,9 +226,7 @@ def _compare(
     return ParityCase(
         name=name,
         batch=len(array),
-        max_abs_error_by_output={
-            name: float(e.max()) for name, e in zip(_output_names(spec), errors, strict=True)
-        },
+        max_abs_error_by_output={name: float(e.max()) for name, e in zip(_output_names(spec), errors, strict=True)},
         p99_abs_error=float(np.quantile(error, 0.99)),
         cosine=_cosine(_flat(logits), _flat(expected)),
         label_agreement=float(agree.mean()),

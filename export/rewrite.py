@@ -15,7 +15,8 @@ from .static_pyramid import ProjectOfTwo, Resize, StaticPyramidPool
 def rewritten(network: nn.Module, size: tuple[int, int]) -> nn.Module:
     """A copy of `network` for images of `size` (height, width), equal to it up to float32 rounding.
 
-    Batch norms that follow a convolution go into it; segmentation and detection get their pyramid pools and resizes for this size.
+    Batch norms that follow a convolution go into it; segmentation and detection get their pyramid pools and resizes
+    for this size.
     """
     network = copy.deepcopy(network).eval()
     if isinstance(network, ESPNetV2Seg):

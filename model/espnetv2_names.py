@@ -80,10 +80,11 @@ def official_name(name: str) -> str:
 
 
 def official_detection_name(name: str) -> str:
-    """The same for detection, whose parts have names of their own."""
+    """The same for detection, whose parts have names of their own; a name that is not ours stays as it is."""
     if name.startswith("backbone."):
         return "base_net.basenet." + _rename(name.removeprefix("backbone."), _ESPNETV2_RULES)
-    return _rename(name, _DETECTION_RULES)
+    ours = re.match(r"(pyramid|extra)\d\b|(box|class)_heads\b", name)
+    return _rename(name, _DETECTION_RULES) if ours else name
 
 
 def _rename(name: str, rules: Iterable[tuple[str, str]]) -> str:

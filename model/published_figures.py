@@ -5,14 +5,17 @@ Facts with their sources; nothing here is measured by us. Conventions differ: se
 
 from dataclasses import dataclass
 
-from .weights import published_weights
+from .weights import PublishedWeights, published_weights
 
 _ESPNETV2 = "README of sacmehta/EdgeNets"
 _SLIM = "tensorflow/models, research/slim"
 _MEGVII = "README of megvii-model/ShuffleNet-Series"
 
 NOTES = {
-    _ESPNETV2: 'its "FLOPs" are convolution MACs and half an operation for each bias add; linear layers are left out',
+    _ESPNETV2: (
+        'its "FLOPs" are convolution MACs and half an operation for each bias add; linear layers are left out; '
+        "detection is printed in billions, cut to one digit"
+    ),
     _SLIM: "weights trained in TensorFlow, whose padding and batch-norm epsilon differ from the networks here",
     _MEGVII: (
         "the authors' units, stem and classifier differ from the reference forms here: v1 at 1.5 has a stem of 24 "
@@ -43,6 +46,14 @@ _ESPNETV2_MACS = {
     ("cityscapes", (256, 512)): {0.5: 149.40, 1.0: 271.66, 1.5: 428.66, 2.0: 674.78},
     ("cityscapes", (512, 1024)): {0.5: 597.56, 1.0: 1086.59, 1.5: 1714.57, 2.0: 2699.05},
 }
+# Width of detection, by data set and size: printed in billions, with one digit.
+_DETECTION_MACS = {
+    ("voc", (300, 300)): {2.0: 900.0},
+    ("voc", (512, 512)): {2.0: 2500.0},
+    ("coco", (300, 300)): {2.0: 1100.0},
+    ("coco", (512, 512)): {2.0: 3200.0},
+}
+_MACS = {"classification": _ESPNETV2_MACS, "segmentation": _ESPNETV2_MACS, "detection": _DETECTION_MACS}
 # width: MACs in millions, top-1 in percent, at 224x224.
 _BASELINES = {
     ("mobilenetv1", _SLIM): {0.25: (41, 49.8), 0.5: (150, 63.3), 0.75: (317, 68.4), 1.0: (569, 70.9)},
@@ -66,15 +77,22 @@ def _espnetv2_rows() -> list[PublishedFigure]:
             width_mult=file.width_mult,
             dataset=file.dataset,
             size=file.trained_size,
-            macs_m=_ESPNETV2_MACS[file.dataset, file.trained_size][file.width_mult],
-            metric="top-1" if file.top1 is not None else "mIoU",
-            accuracy=file.top1 if file.top1 is not None else file.miou or 0.0,
+            macs_m=_MACS[file.task][file.dataset, file.trained_size][file.width_mult],
+            metric=_metric(file),
+            accuracy=file.top1 or file.miou or file.map or 0.0,
             source=_ESPNETV2,
         )
         for file in published_weights()
         # Both repositories publish the classifiers; one row is enough.
-        if file.repo == "sacmehta/EdgeNets" and file.network in {"espnetv2_cls", "espnetv2_seg"}
+        if file.repo == "sacmehta/EdgeNets" and file.task in _MACS
     ]
+
+
+def _metric(file: PublishedWeights) -> str:
+    if file.task == "detection":
+        # COCO averages over thresholds of overlap from 0.5 to 0.95, VOC takes 0.5.
+        return "AP" if file.dataset == "coco" else "mAP"
+    return "top-1" if file.task == "classification" else "mIoU"
 
 
 def _baseline_rows() -> list[PublishedFigure]:

@@ -1,7 +1,7 @@
-"""Answers out: label maps and ranked classes from the network's outputs, as the manifest says."""
+"""Answers out: label maps, ranked classes and boxes from the network's outputs, as the manifest says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import CheckError
+from .boxes import decoded, detections, prior_boxes_in_pixels, softmax
 from .manifest import Manifest
 
 LabelMap = NDArray[np.uint8]
@@ -31,6 +32,27 @@ class ClassShare:
 
     class_index: int
     fraction: float
+
+
+@dataclass(frozen=True)
+class ScoredBox:
+    """Something found: its class, the probability that the network gives, and its edges in pixels (x, y from the left
+    upper corner of the picture). An edge may lie outside of the picture.
+    """
+
+    class_index: int
+    score: float
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def resized(self, size: tuple[int, int], to: tuple[int, int]) -> "ScoredBox":
+        """The box when the picture is stretched from `size` to another, both (height, width)."""
+        down, along = to[0] / size[0], to[1] / size[1]
+        return replace(
+            self, left=self.left * along, top=self.top * down, right=self.right * along, bottom=self.bottom * down
+        )
 
 
 def segmentation(outputs: Outputs, manifest: Manifest) -> LabelMap:
@@ -86,6 +108,47 @@ def classification(outputs: Outputs, manifest: Manifest) -> list[list[ScoredClas
         [ScoredClass(int(index), float(score)) for index, score in zip(*ranks, strict=True)]
         for ranks in zip(classes, scores, strict=True)
     ]
+
+
+def detection(outputs: Outputs, manifest: Manifest) -> list[list[ScoredBox]]:
+    """The boxes of each image in pixels of the network's input, the best first, after the manifest's suppression.
+
+    Raises:
+        CheckError: an output is missing, has another shape, is not a number, or the manifest has no rule for it.
+    """
+    rule = manifest.postprocessing
+    if rule.kind == "nms":
+        boxes, scores = _output(outputs, "boxes", 3), _output(outputs, "scores", 3)
+    elif rule.kind == "decode_nms":
+        scores = softmax(_output(outputs, "confidences", 3))
+        priors = prior_boxes_in_pixels((manifest.preprocessing.height, manifest.preprocessing.width))
+        locations = _output(outputs, "locations", 3)
+        if locations.shape[1:] != priors.shape:
+            raise CheckError(f"output 'locations' has shape {locations.shape}, not {priors.shape} for each image")
+        boxes = decoded(locations, priors)
+    else:
+        raise CheckError(f"a detection network with postprocessing {rule.kind}; export it again")
+    if rule.score_threshold is None or rule.iou_threshold is None or rule.max_per_class is None:
+        raise CheckError(f"the manifest says {rule.kind}, but not all of its thresholds; export the network again")
+    if boxes.shape != (*scores.shape[:2], 4) or scores.shape[2] != manifest.num_classes:
+        raise CheckError(
+            f"boxes of shape {boxes.shape} with scores of {scores.shape}, its manifest has {manifest.num_classes} "
+            "classes; export it again"
+        )
+    answers = []
+    for of_image, scores_of_image in zip(boxes, scores, strict=True):
+        found = detections(
+            of_image,
+            scores_of_image,
+            score_threshold=rule.score_threshold,
+            iou_threshold=rule.iou_threshold,
+            max_per_class=rule.max_per_class,
+        )
+        order = np.argsort(-found.scores, kind="stable")
+        answers.append(
+            [ScoredBox(int(found.labels[i]), float(found.scores[i]), *map(float, found.boxes[i])) for i in order]
+        )
+    return answers
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""espnet-run: photos in, coloured masks or ranked classes out."""
+"""espnet-run: photos in, coloured masks, ranked classes or boxes out."""
 
 import io
 import json
@@ -16,7 +16,8 @@ from rich.progress import Progress
 from ..commands import console, new_app, run
 from ..errors import CheckError, InputError
 from ..files import write_bytes, write_text
-from .answers import Outputs, classification, present_classes, resize_labels, segmentation
+from .answers import Outputs, classification, detection, present_classes, resize_labels, segmentation
+from .box_pictures import boxes_over
 from .images import Pixels, load_photo, preprocess, to_input
 from .labels import class_names
 from .manifest import ClassInfo, Manifest, load_manifest, manifest_path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .runner import Runner
 
 SCHEMA_VERSION = 1
+_LISTED_BOXES = 50  # of a photo, on standard output
 
 app = new_app()
 
@@ -38,11 +40,14 @@ class _Photo:
     labels: Path | None = None
     overlay: Path | None = None
     classes: Path | None = None
+    boxes: Path | None = None
+    picture: Path | None = None
 
     @property
     def targets(self) -> list[Path]:
         """The files that will be written."""
-        return [path for path in (self.labels, self.overlay, self.classes) if path is not None]
+        paths = (self.labels, self.overlay, self.classes, self.boxes, self.picture)
+        return [path for path in paths if path is not None]
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ def espnet_run(
     Segmentation writes DIR/NAME.overlay.png (the photo under the colours of its classes, with a legend) and
     DIR/NAME.labels.png (grey, each pixel is its class number), both at the photo's own size, and prints the share of
     each class. Classification prints the five most probable classes, and with --out writes DIR/NAME.classes.json.
+    Detection prints what it finds and where, in pixels of the photo, and with --out writes DIR/NAME.boxes.png (the
+    photo with the boxes, their classes and scores) and DIR/NAME.boxes.json.
     NAME is the photo's name without its ending, or with it where two photos share the rest.
 
     A photo that cannot be read does not stop the others: it is reported at the end, with exit code 2.
@@ -94,6 +101,7 @@ def espnet_run(
       espnet-run --engine build/seg/seg.onnx street.jpg --out build/pictures
       espnet-run --engine build/seg/seg.onnx photos/*.png --out build/pictures --opacity 0.3
       espnet-run --engine build/cls/cls.onnx cat.jpg dog.jpg --labels names.txt --json answers.json
+      espnet-run --engine build/det/det.onnx street.jpg --out build/pictures
 
     Exit codes: 0 done, 2 an input is wrong, 3 the library asked for is not there, 4 the file and its manifest disagree.
     """
@@ -138,8 +146,9 @@ def _usable_manifest(engine: Path, *, trust: bool, allow_random_weights: bool) -
         )
     if manifest.weights.random:
         _note(f"{engine}: the weights are random, the answers mean nothing")
-    if manifest.task == "segmentation" and manifest.preprocessing.resize != "stretch":
-        raise CheckError(f"{engine}: a mask of a cropped photo cannot be put back on it; export it again")
+    if manifest.task != "classification" and manifest.preprocessing.resize != "stretch":
+        answer = "a mask" if manifest.task == "segmentation" else "a box"
+        raise CheckError(f"{engine}: {answer} of a cropped photo cannot be put back on it; export it again")
     return manifest
 
 
@@ -156,6 +165,11 @@ def _planned(images: Sequence[Path], out: Path | None, manifest: Manifest) -> li
     names = _result_names(unique)
     if manifest.task == "classification":
         return [_Photo(image, classes=out / f"{name}.classes.json") for image, name in zip(unique, names, strict=True)]
+    if manifest.task == "detection":
+        return [
+            _Photo(image, boxes=out / f"{name}.boxes.json", picture=out / f"{name}.boxes.png")
+            for image, name in zip(unique, names, strict=True)
+        ]
     return [
         _Photo(image, labels=out / f"{name}.labels.png", overlay=out / f"{name}.overlay.png")
         for image, name in zip(unique, names, strict=True)
@@ -242,6 +256,8 @@ def _result(photo: _Photo, job: _Job) -> dict[str, Any]:
     outputs = _infer(prepared, job)
     if job.manifest.task == "segmentation":
         return _segmented(photo, pixels, outputs, job)
+    if job.manifest.task == "detection":
+        return _detected(photo, pixels, outputs, job)
     return _classified(photo, outputs, job)
 
 
@@ -299,6 +315,33 @@ def _classified(photo: _Photo, outputs: Outputs, job: _Job) -> dict[str, Any]:
     return result
 
 
+def _detected(photo: _Photo, pixels: Pixels, outputs: Outputs, job: _Job) -> dict[str, Any]:
+    height, width = pixels.shape[:2]
+    rule = job.manifest.preprocessing
+    boxes = [box.resized((rule.height, rule.width), (height, width)) for box in detection(outputs, job.manifest)[0]]
+    result: dict[str, Any] = {
+        "image": str(photo.path),
+        "height": height,
+        "width": width,
+        "score_threshold": job.manifest.postprocessing.score_threshold,
+        "boxes": [
+            {
+                "class_index": box.class_index,
+                "name": class_name(box.class_index, job.classes),
+                "score": box.score,
+                "box": [box.left, box.top, box.right, box.bottom],
+            }
+            for box in boxes
+        ],
+    }
+    if photo.boxes is not None:
+        _write_json(photo.boxes, result)
+    if photo.picture is not None:
+        write_bytes(photo.picture, png_bytes(boxes_over(pixels, boxes, job.classes)))
+        result["picture"] = str(photo.picture)
+    return result
+
+
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps({"schema_version": SCHEMA_VERSION, **content}, indent=2) + "\n")
 
@@ -308,6 +351,9 @@ def _print_result(result: dict[str, Any]) -> None:
     if "error" in result:
         return
     print(result["image"])
+    if "boxes" in result:
+        _print_boxes(result)
+        return
     width = max(len(entry["name"]) for entry in result["classes"])
     for rank, entry in enumerate(result["classes"], 1):
         if "share" in entry:
@@ -316,6 +362,21 @@ def _print_result(result: dict[str, Any]) -> None:
             print(f"  {rank}  {entry['name']:{width}}  {entry['score']:.4f}")
     if "overlay" in result:
         print(f"  -> {result['overlay']}, {result['labels']}")
+
+
+def _print_boxes(result: dict[str, Any]) -> None:
+    boxes = result["boxes"]
+    if not boxes:
+        print(f"  nothing with a score above {result['score_threshold']:g}")
+    listed = boxes[:_LISTED_BOXES]
+    width = max((len(entry["name"]) for entry in listed), default=0)
+    for entry in listed:
+        left, top, right, bottom = (f"{edge:.0f}" for edge in entry["box"])
+        print(f"  {entry['name']:{width}}  {entry['score']:.4f}  x {left} to {right}, y {top} to {bottom}")
+    if len(boxes) > len(listed):
+        print(f"  and {len(boxes) - len(listed)} more with lower scores")
+    if "picture" in result:
+        print(f"  -> {result['picture']}")
 
 
 def _raise_failures(results: Sequence[dict[str, Any]]) -> None:

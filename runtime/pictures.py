@@ -52,12 +52,14 @@ def class_name(index: int, classes: Sequence[ClassInfo]) -> str:
     return classes[index].name if index < len(classes) else f"class {index}"
 
 
-def percent(fraction: float) -> str:
-    """A share for people: "12.3 %", and "<0.1 %" instead of a rounded zero."""
-    return "<0.1 %" if 0 < fraction < 0.0005 else f"{fraction * 100:.1f} %"
+def short_class_name(index: int, classes: Sequence[ClassInfo]) -> str:
+    """`class_name`, cut where it would be too long for a picture."""
+    name = class_name(index, classes)
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
 
 
-def _colour(index: int, classes: Sequence[ClassInfo]) -> Colour:
+def class_colour(index: int, classes: Sequence[ClassInfo]) -> Colour:
+    """The colour that the class has, or one of its own where the data set gives none."""
     given = classes[index].colour if index < len(classes) else None
     if given is not None:
         return given
@@ -67,9 +69,14 @@ def _colour(index: int, classes: Sequence[ClassInfo]) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
+def percent(fraction: float) -> str:
+    """A share for people: "12.3 %", and "<0.1 %" instead of a rounded zero."""
+    return "<0.1 %" if 0 < fraction < 0.0005 else f"{fraction * 100:.1f} %"
+
+
 def _painted(labels: LabelMap, classes: Sequence[ClassInfo]) -> Pixels:
     """Every pixel in the colour of its class, with a line where two regions meet."""
-    palette = np.array([_colour(index, classes) for index in range(256)], dtype=np.uint8)
+    palette = np.array([class_colour(index, classes) for index in range(256)], dtype=np.uint8)
     painted = palette[labels]
     outline = _outline(labels, thickness=max(1, round(max(labels.shape) / 1000)))
     # A darker line, except where it would be lost: VOC paints the background black and a cat nearly so.
@@ -96,9 +103,8 @@ class _Entry:
 
 
 def _entry(share: ClassShare, classes: Sequence[ClassInfo]) -> _Entry:
-    name = class_name(share.class_index, classes)
-    name = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
-    return _Entry(_colour(share.class_index, classes), name, percent(share.fraction))
+    name = short_class_name(share.class_index, classes)
+    return _Entry(class_colour(share.class_index, classes), name, percent(share.fraction))
 
 
 class _Legend:

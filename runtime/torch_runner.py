@@ -84,8 +84,6 @@ def _network(artefact: Path, manifest: Manifest) -> nn.Module:
         weights_sha256=manifest.weights.sha256,
         weights_random=manifest.weights.random,
         priors=(
-            prior_boxes_in_pixels((preprocessing.height, preprocessing.width))
-            if manifest.task == "detection"
-            else None
+            prior_boxes_in_pixels((preprocessing.height, preprocessing.width)) if manifest.task == "detection" else None
         ),
     )

@@ -1,12 +1,15 @@
 """Small exported networks for tests."""
 
+import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
 from torch import nn
 
+from espnet_edge.export.job import ExportOptions, Progress, export
 from espnet_edge.export.onnx_from_torch import Batch, onnx_from_torch
 from espnet_edge.export.rewrite import rewritten
 from espnet_edge.model.deploy import with_io
@@ -18,6 +21,24 @@ OUTPUTS = {
     "segmentation": {"raw": ["logits"], "deploy": ["labels"]},
     "classification": {"raw": ["logits"], "deploy": ["classes", "scores"]},
 }
+
+
+DETECTION_SIZE = (300, 300)
+
+
+@cache
+def detection_folder() -> Path:
+    """A whole export of the detection network for VOC with seeded weights; it is made once, for it takes a while."""
+    folder = Path(tempfile.mkdtemp(prefix="espnet-edge-tests-"))
+    export(ExportOptions(model="det", dataset="voc", out=folder, weights="random", engine="none"), Progress())
+    return folder
+
+
+def detection() -> tuple[nn.Module, onnx.ModelProto]:
+    """The reference of `detection_folder`, and a copy of its file."""
+    network = create_model("det", num_classes=21)
+    load_seeded_weights(network)
+    return network, onnx.load(detection_folder() / "det.onnx")
 
 
 def exported(name: str, io: Any, size: tuple[int, int], batch: Batch = ONE) -> tuple[nn.Module, onnx.ModelProto]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from espnet_edge.errors import InputError
 from espnet_edge.model.checkpoint import load_checkpoint, read_checkpoint
-from espnet_edge.model.espnetv2_names import official_name
+from espnet_edge.model.espnetv2_names import official_detection_name, official_name
 from espnet_edge.model.registry import create_model
 from espnet_edge.model.seeded import load_seeded_weights
 
@@ -93,6 +93,19 @@ def test_another_task_names_both(source: nn.Module, tmp_path: Path) -> None:
 def test_relatives_are_recognised(rename: Any, expected: str, source: nn.Module, tmp_path: Path) -> None:
     state = {rename(name): tensor for name, tensor in official_state(source).items()}
     assert expected in refusal(create_model("seg", width_mult=0.5), save(state, tmp_path / "w.pth"))
+
+
+def test_detection_is_loaded_by_its_official_names(tmp_path: Path) -> None:
+    source = create_model("det", num_classes=21)
+    load_seeded_weights(source, salt="source")
+    state = OrderedDict((official_detection_name(name), tensor) for name, tensor in source.state_dict().items())
+    path = save(state, tmp_path / "w.pth")
+    model = create_model("det", num_classes=21, weights=path)
+    assert_same_weights(model, source)
+    message = refusal(create_model("det"), path)
+    assert "holds ESPNetv2 detection, width 2.0, 21 classes" in message
+    assert "asked for is ESPNetv2 detection, width 2.0, 81 classes" in message
+    assert "ESPNetv2 detection, width 2.0, 21 classes" in refusal(create_model("cls"), path)
 
 
 def test_another_network(tmp_path: Path) -> None:

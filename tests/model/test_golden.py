@@ -13,12 +13,13 @@ from PIL import Image
 from torch import nn
 
 from conftest import SHARED, formula_input
-from espnet_edge.model.espnetv2_names import official_name
+from espnet_edge.model.checkpoint import published_names
+from espnet_edge.model.deploy import as_tuple
 from espnet_edge.model.registry import create_model
 from espnet_edge.model.seeded import load_seeded_weights
 
 # Twice the largest difference between float32 and float64 runs of the official network is 3.2e-4 (segmentation).
-SEG_MAX_ABS, CLS_MAX_ABS = 1e-3, 5e-5
+SEG_MAX_ABS, CLS_MAX_ABS, DET_MAX_ABS = 1e-3, 5e-5, 5e-5
 
 pytestmark = pytest.mark.shared
 
@@ -28,7 +29,7 @@ def read_json(name: str) -> Any:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-SEG, CLS = read_json("seg/manifest.json"), read_json("cls/manifest.json")
+SEG, CLS, DET = (read_json(f"{folder}/manifest.json") for folder in ("seg", "cls", "det"))
 
 
 def input_of(case: dict[str, Any], folder: Path) -> NDArray[np.float32]:
@@ -50,6 +51,15 @@ def run_with_taps(
     model: nn.Module, x: NDArray[np.float32], taps: dict[str, Any]
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
     """Logits, and the flattened, strided outputs of the modules that have an official name among `taps`."""
+    (logits,), found = run_all_with_taps(model, x, taps)
+    return logits, found
+
+
+def run_all_with_taps(
+    model: nn.Module, x: NDArray[np.float32], taps: dict[str, Any]
+) -> tuple[list[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """The same with all outputs, for networks that have several."""
+    official_name = published_names(model)
     found: dict[str, NDArray[np.float32]] = {}
     handles = []
     for own_name, module in model.named_modules():
@@ -61,10 +71,10 @@ def run_with_taps(
 
             handles.append(module.register_forward_hook(keep))
     with torch.inference_mode():
-        logits = model(torch.from_numpy(x)).numpy()
+        outputs = [output.numpy() for output in as_tuple(model(torch.from_numpy(x)))]
     for handle in handles:
         handle.remove()
-    return logits, found
+    return outputs, found
 
 
 def seg_cases() -> list[Any]:
@@ -156,3 +166,32 @@ def test_batch_of_two(width: float) -> None:
     with torch.inference_mode(), np.load(SHARED / f"golden/cls/espnetv2_cls_s{width}.npz") as golden:
         logits = model(torch.from_numpy(x)).numpy()
         assert np.abs(logits - golden["batch2_phase0_phase0.5__logits"]).max() <= CLS_MAX_ABS
+
+
+DET_MODELS = DET.get("models", {})
+
+
+@pytest.mark.parametrize("name", DET_MODELS)
+def test_official_detection(name: str) -> None:
+    case = DET_MODELS[name]["cases"]["formula"]
+    model = create_model("det", num_classes=case["confidences"]["shape"][2])
+    load_seeded_weights(model)
+    (confidences, locations), found = run_all_with_taps(model, input_of(case, SHARED / "golden/det"), case["taps"])
+    assert confidences.shape == tuple(case["confidences"]["shape"])
+    assert locations.shape == tuple(case["locations"]["shape"])
+    with np.load(SHARED / f"golden/det/{name}.npz") as golden:
+        assert np.abs(confidences[:, :: case["prior_step"]] - golden["formula__conf_s97"]).max() <= DET_MAX_ABS
+        assert np.abs(locations[:, :: case["prior_step"]] - golden["formula__loc_s97"]).max() <= DET_MAX_ABS
+        assert set(found) == set(case["taps"])
+        for tap, values in found.items():
+            assert np.abs(values - golden[f"formula__tap__{tap}"]).max() <= DET_MAX_ABS, tap
+
+
+@pytest.mark.parametrize("name", DET_MODELS)
+def test_official_detection_keys(name: str) -> None:
+    model = create_model("det", num_classes=DET_MODELS[name]["cases"]["formula"]["confidences"]["shape"][2])
+    official_name = published_names(model)
+    ours = {(official_name(key), tuple(tensor.shape)) for key, tensor in model.state_dict().items()}
+    theirs = {(entry["key"], tuple(entry["shape"])) for entry in read_json(f"det/{DET_MODELS[name]['keys_file']}")}
+    assert ours == theirs
+    assert len(ours) == DET_MODELS[name]["entries"]
