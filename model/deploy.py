@@ -91,7 +91,7 @@ class BoxDecoder(nn.Module):
 
     def __init__(self, priors: NDArray[np.float32]) -> None:
         super().__init__()
-        centres, sizes = torch.from_numpy(priors.astype(np.float64)).split(2, dim=1)
+        centres, sizes = torch.split(torch.from_numpy(priors.astype(np.float64)), 2, dim=1)
         self.register_buffer("centres", centres.float(), persistent=False)
         self.register_buffer("steps", (VARIANCES[0] * sizes).float(), persistent=False)
         self.register_buffer("half_sizes", (sizes / 2).float(), persistent=False)

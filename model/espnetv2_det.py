@@ -109,4 +109,4 @@ def _on_top(above: Tensor, x: Tensor) -> Tensor:
 def _by_prior(x: Tensor, numbers: int) -> Tensor:
     """Output of a head, (N, 6 * numbers, h, w) -> (N, h * w * 6, numbers)."""
     # Flattened before it is split, so that a free batch needs no computed shape.
-    return x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, numbers))
+    return torch.unflatten(x.permute(0, 2, 3, 1).flatten(1), 1, (-1, numbers))

@@ -98,10 +98,10 @@ def classification(outputs: Outputs, manifest: Manifest) -> list[list[ScoredClas
         classes = _checked_classes(_output(outputs, "classes", 2), manifest)
         scores = _output(outputs, "scores", 2)
     elif manifest.postprocessing.kind == "softmax_top5":
-        logits = _output(outputs, "logits", 2).astype(np.float64)
+        logits = _output(outputs, "logits", 2)
         # Ranked before the softmax, whose rounding could make ties of its own.
         classes = np.argsort(-logits, axis=1, kind="stable")[:, :_RANKS]
-        scores = np.take_along_axis(_softmax(logits), classes, axis=1)
+        scores = np.take_along_axis(softmax(logits), classes, axis=1)
     else:
         raise CheckError(f"a classifier with postprocessing {manifest.postprocessing.kind}; export it again")
     return [
@@ -149,13 +149,6 @@ def detection(outputs: Outputs, manifest: Manifest) -> list[list[ScoredBox]]:
             [ScoredBox(int(found.labels[i]), float(found.scores[i]), *map(float, found.boxes[i])) for i in order]
         )
     return answers
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    # The highest logit becomes 0, so that no exponential overflows.
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    softmax: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return softmax
 
 
 def _output(outputs: Outputs, name: str, dimensions: int) -> NDArray[Any]:

@@ -338,7 +338,7 @@ def _detected(photo: _Photo, pixels: Pixels, outputs: Outputs, job: _Job) -> dic
         _write_json(photo.boxes, result)
     if photo.picture is not None:
         write_bytes(photo.picture, png_bytes(boxes_over(pixels, boxes, job.classes)))
-        result["picture"] = str(photo.picture)
+        result |= {"picture": str(photo.picture), "file": str(photo.boxes)}
     return result
 
 
@@ -376,7 +376,7 @@ def _print_boxes(result: dict[str, Any]) -> None:
     if len(boxes) > len(listed):
         print(f"  and {len(boxes) - len(listed)} more with lower scores")
     if "picture" in result:
-        print(f"  -> {result['picture']}")
+        print(f"  -> {result['picture']}, {result['file']}")
 
 
 def _raise_failures(results: Sequence[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Label maps and ranks from outputs, with their ties and their broken cases."""
+"""Label maps, ranks and boxes from outputs, with their ties and their broken cases."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,17 @@ import pytest
 from espnet_edge.errors import CheckError
 from espnet_edge.runtime.answers import (
     ClassShare,
+    ScoredBox,
     ScoredClass,
     class_shares,
     classification,
+    detection,
     present_classes,
     resize_labels,
     segmentation,
 )
-from espnet_edge.runtime.manifest import Manifest, Postprocessing
+from espnet_edge.runtime.boxes import prior_boxes_in_pixels
+from espnet_edge.runtime.manifest import Manifest, Postprocessing, Preprocessing
 
 
 def manifest(kind, num_classes=3):
@@ -65,6 +68,84 @@ def test_softmax_is_stable_and_ranks_the_lower_class_first_on_a_tie():
 def test_fewer_than_five_classes_give_fewer_ranks():
     found = classification({"logits": np.zeros((2, 3), np.float32)}, manifest("softmax_top5"))
     assert [[scored.class_index for scored in ranks] for ranks in found] == [[0, 1, 2]] * 2
+
+
+RULE = {"score_threshold": 0.3, "iou_threshold": 0.45, "max_per_class": 2}
+# Two of one class on each other, one alone, one of another class, one that is weak.
+BOXES = [[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [0, 0, 10, 10], [5, 5, 6, 6]]
+SCORES = [[0.1, 0.5, 0.4], [0.1, 0.9, 0.0], [0.4, 0.6, 0.0], [0.2, 0.0, 0.8], [0.8, 0.2, 0.0]]
+
+
+def boxes_manifest(kind="nms", **changes):
+    preprocessing = Preprocessing.model_construct(height=300, width=300)
+    return Manifest.model_construct(
+        task="detection",
+        num_classes=3,
+        postprocessing=Postprocessing(kind=kind, **{**RULE, **changes}),
+        preprocessing=preprocessing,
+    )
+
+
+def box_outputs(boxes=BOXES, scores=SCORES):
+    return {"boxes": np.array([boxes], np.float32), "scores": np.array([scores], np.float32)}
+
+
+def test_boxes_come_best_first_without_the_weak_and_the_doubled():
+    [found] = detection(box_outputs(), boxes_manifest())
+    assert [(box.class_index, box.score, box.right) for box in found] == [
+        (1, pytest.approx(0.9), 10),
+        (2, pytest.approx(0.8), 10),
+        (1, pytest.approx(0.6), 30),
+    ]
+    assert found[0] == ScoredBox(1, found[0].score, 0, 0, 10, 9)
+
+
+def test_a_class_keeps_so_many_boxes():
+    [found] = detection(box_outputs(), boxes_manifest(max_per_class=1))
+    assert [box.class_index for box in found] == [1, 2]
+
+
+def test_nothing_found_is_an_empty_list():
+    assert detection(box_outputs(), boxes_manifest(score_threshold=0.99)) == [[]]
+
+
+def test_raw_outputs_are_decoded():
+    priors = prior_boxes_in_pixels((300, 300))
+    confidences = np.zeros((1, len(priors), 3), np.float32)
+    confidences[..., 0] = 9
+    confidences[0, 7000] = [0, 0, 9]
+    outputs = {"confidences": confidences, "locations": np.zeros((1, len(priors), 4), np.float32)}
+    [[box]] = detection(outputs, boxes_manifest("decode_nms"))
+    x, y, width, height = priors[7000]
+    assert (box.class_index, box.score) == (2, pytest.approx(np.exp(9) / (np.exp(9) + 2)))
+    assert (box.left, box.right) == pytest.approx((x - width / 2, x + width / 2), abs=1e-3)
+    assert (box.top, box.bottom) == pytest.approx((y - height / 2, y + height / 2), abs=1e-3)
+
+
+def test_a_box_follows_a_stretched_picture():
+    box = ScoredBox(1, 0.5, left=-30, top=60, right=150, bottom=300)
+    assert box.resized((300, 300), (600, 100)) == ScoredBox(1, 0.5, left=-10, top=120, right=50, bottom=600)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "described", "message"),
+    [
+        (box_outputs(), boxes_manifest("labels"), "postprocessing labels"),
+        (box_outputs(), boxes_manifest(iou_threshold=None), "not all of its thresholds"),
+        (box_outputs(boxes=BOXES[:3]), boxes_manifest(), r"shape \(1, 3, 4\) with scores of \(1, 5, 3\)"),
+        (box_outputs(scores=[row[:2] for row in SCORES]), boxes_manifest(), "manifest has 3 classes"),
+        (box_outputs(scores=[[np.nan] * 3] * 5), boxes_manifest(), "not finite"),
+        ({"boxes": np.zeros((1, 5, 4))}, boxes_manifest(), "no output 'scores'"),
+        (
+            {"confidences": np.zeros((1, 5, 3)), "locations": np.zeros((1, 5, 4))},
+            boxes_manifest("decode_nms"),
+            r"\(1, 5, 4\), not \(11640, 4\)",
+        ),
+    ],
+)
+def test_boxes_that_cannot_be_right_are_refused(outputs, described, message):
+    with pytest.raises(CheckError, match=message):
+        detection(outputs, described)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from espnet_edge.files import sha256_of
@@ -111,6 +111,50 @@ def classifier(tmp_path):
     return path
 
 
+@pytest.fixture
+def detector(tmp_path):
+    """A network that finds a green thing in the left upper quarter, surely, and a blue one in the middle, less so."""
+    path = tmp_path / "det.onnx"
+    boxes = np.array([[0, 0, 8, 4], [0, 0, 8, 3.9], [4, 2, 12, 6], [0, 0, 1, 1]], np.float32)
+    scores = np.array([[0.05, 0.95, 0], [0.2, 0.8, 0], [0.5, 0, 0.5], [0.9, 0.1, 0]], np.float32)
+    tensors = [numpy_helper.from_array(array[np.newaxis], name) for name, array in (("b", boxes), ("s", scores))]
+    nodes = [
+        helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["real"], ["largest"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Sub", ["largest", "largest"], ["nothing"]),
+        helper.make_node("Add", ["b", "nothing"], ["boxes"]),
+        helper.make_node("Add", ["s", "nothing"], ["scores"]),
+    ]
+    shapes = {"boxes": (1, 4, 4), "scores": (1, 4, 3)}
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, (1, HEIGHT, WIDTH, 3))
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [image], outputs, tensors),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    described = [
+        {"name": name, "dtype": "float32", "shape": shape, "layout": "NP", "meaning": ""}
+        for name, shape in shapes.items()
+    ]
+    write_manifest(
+        path,
+        task="detection",
+        io="deploy",
+        postprocessing="nms",
+        given={"name": "image", "dtype": "uint8", "shape": (1, HEIGHT, WIDTH, 3), "layout": "NHWC", "meaning": ""},
+        gives=described[0],
+        outputs=described,
+        classes=[{"name": name} for name in ("background", "green thing", "blue thing")],
+    )
+    manifest = json.loads(manifest_path(path).read_text())
+    manifest["postprocessing"].update(score_threshold=0.3, iou_threshold=0.45, max_per_class=200)
+    manifest_path(path).write_text(json.dumps(manifest))
+    return path
+
+
 def photo(path, *, height=20, width=64, left=RED, right=BLUE):
     """A photo whose left quarter has one colour and the rest another."""
     colours = np.empty((height, width, 3), np.uint8)
@@ -195,6 +239,40 @@ def test_classification_with_names_and_a_folder(tmp_path, classifier):
     assert (best["class_index"], best["name"]) == (2, "Äther")
 
 
+def test_detection_finds_boxes_in_pixels_of_the_photo(tmp_path, detector):
+    picture, out, answers = photo(tmp_path / "a.png"), tmp_path / "out", tmp_path / "answers.json"
+    done = espnet_run("--engine", detector, picture, "--out", out, "--json", answers)
+    assert (done.returncode, done.stderr) == (0, "")
+    # The photo is four times as wide and two and a half times as high as the network's input.
+    assert done.stdout.splitlines() == [
+        str(picture),
+        "  green thing  0.9500  x 0 to 32, y 0 to 10",
+        "  blue thing   0.5000  x 16 to 48, y 5 to 15",
+        f"  -> {out}/a.boxes.png, {out}/a.boxes.json",
+    ]
+    assert files_in(out) == ["a.boxes.json", "a.boxes.png"]
+    with Image.open(out / "a.boxes.png") as drawn:
+        assert drawn.size == (8 * 64, 8 * 20)
+    result = json.loads((out / "a.boxes.json").read_text())
+    assert (result["height"], result["width"], result["score_threshold"]) == (20, 64, 0.3)
+    assert result["boxes"][0] == {
+        "class_index": 1,
+        "name": "green thing",
+        "score": pytest.approx(0.95),
+        "box": pytest.approx([0, 0, 32, 10]),
+    }
+    assert json.loads(answers.read_text())["images"][0]["boxes"] == result["boxes"]
+
+
+def test_detection_needs_no_folder_and_may_find_nothing(tmp_path, detector):
+    manifest = json.loads(manifest_path(detector).read_text())
+    manifest["postprocessing"]["score_threshold"] = 0.99
+    manifest_path(detector).write_text(json.dumps(manifest))
+    done = espnet_run("--engine", detector, photo(tmp_path / "a.png"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1:] == ["  nothing with a score above 0.99"]
+
+
 def test_a_broken_photo_is_reported_after_the_good_ones(tmp_path, segmentation):
     broken = tmp_path / "broken.png"
     broken.write_text("no picture")
@@ -276,8 +354,9 @@ def test_wrong_input_is_one_line_and_nothing_is_written(tmp_path, segmentation, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_mask_of_a_cropped_photo_is_refused(tmp_path, segmentation):
-    engine = segmentation()
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+def test_a_mask_or_box_of_a_cropped_photo_is_refused(tmp_path, segmentation, detector, task):
+    engine = segmentation() if task == "segmentation" else detector
     manifest = json.loads(manifest_path(engine).read_text())
     manifest["preprocessing"].update(resize="shorter_side_crop", shorter_side=16)
     manifest_path(engine).write_text(json.dumps(manifest))
