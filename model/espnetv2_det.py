@@ -1,4 +1,4 @@
-"""ESPNetv2-SSD: detection with one shot at six map sizes (paper, section 4.3; Liu et al., "SSD", ECCV 2016).
+"""ESPNetv2-SSD: detection in one pass at six map sizes (Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016).
 
 Source: model/detection/espnetv2.py and ssd.py of github.com/sacmehta/EdgeNets, in the form of the published weights.
 """
