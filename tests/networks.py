@@ -1,5 +1,7 @@
 """Small exported networks for tests."""
 
+import atexit
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -30,6 +32,7 @@ DETECTION_SIZE = (300, 300)
 def detection_folder() -> Path:
     """A whole export of the detection network for VOC with seeded weights; it is made once, for it takes a while."""
     folder = Path(tempfile.mkdtemp(prefix="espnet-edge-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     export(ExportOptions(model="det", dataset="voc", out=folder, weights="random", engine="none"), Progress())
     return folder
 
