@@ -43,7 +43,10 @@ class ModelSpec:
         return all(self._accepts_side(side) for side in size)
 
     def nearest_sizes(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The nearest sizes that work, not larger and not smaller than `size` where there are such."""
+        """The nearest sizes that work, not larger and not smaller than `size` where there are such.
+
+        Where only some sizes work these are the first and the last of them.
+        """
         if self.only_sizes:
             return self.only_sizes[0], self.only_sizes[-1]
         height, width = size

@@ -126,6 +126,8 @@ def detection(outputs: Outputs, manifest: Manifest) -> list[list[ScoredBox]]:
         if locations.shape[1:] != priors.shape:
             raise CheckError(f"output 'locations' has shape {locations.shape}, not {priors.shape} for each image")
         boxes = decoded(locations, priors)
+        if not np.isfinite(boxes).all():
+            raise CheckError("output 'locations' gives boxes without end; the weights cannot be right: export again")
     else:
         raise CheckError(f"a detection network with postprocessing {rule.kind}; export it again")
     if rule.score_threshold is None or rule.iou_threshold is None or rule.max_per_class is None:

@@ -79,7 +79,8 @@ def decoded(locations: Floats, priors: Floats) -> Floats:
         priors: (P, 4), from `prior_boxes` or `prior_boxes_in_pixels`.
     """
     centres = locations[..., :2] * np.float32(CENTRE_VARIANCE) * priors[:, 2:] + priors[:, :2]
-    sizes = np.exp(locations[..., 2:] * np.float32(SIZE_VARIANCE)) * priors[:, 2:]
+    with np.errstate(over="ignore"):  # an infinite box is for the caller to judge
+        sizes = np.exp(locations[..., 2:] * np.float32(SIZE_VARIANCE)) * priors[:, 2:]
     return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=-1)
 
 

@@ -35,6 +35,7 @@ def test_a_right_file_passes(name: str, io: Any) -> None:
     assert [case.name for case in report.cases] == ["formula", "noise 0", "noise 1", "grey"]
     for case in report.cases:
         assert 0 < case.max_abs_error <= 1e-5
+        assert case.max_abs_error_by_output == {"logits": case.max_abs_error}
         assert case.mean_abs_error <= case.p99_abs_error <= case.max_abs_error
         assert case.cosine == pytest.approx(1, abs=1e-9)
         assert case.label_agreement_where_decided == 1

@@ -141,6 +141,11 @@ def test_a_box_follows_a_stretched_picture():
             boxes_manifest("decode_nms"),
             r"\(1, 5, 4\), not \(11640, 4\)",
         ),
+        (
+            {"confidences": np.zeros((1, 11640, 3)), "locations": np.full((1, 11640, 4), 1e4, np.float32)},
+            boxes_manifest("decode_nms"),
+            "boxes without end",
+        ),
     ],
 )
 def test_boxes_that_cannot_be_right_are_refused(outputs, described, message):
