@@ -16,10 +16,11 @@ SCHEMA_VERSION = 1
 _MAX_MANIFEST_BYTES = 4 << 20
 
 
-# What a manifest from elsewhere may say at most: pixels of a side, a level of a colour, a factor to divide by.
+# What a manifest from elsewhere may say at most: pixels of a side, a level of a colour, a factor to divide by, a share.
 Side = Annotated[int, Field(ge=1, le=65_536)]
 Level = Annotated[int, Field(ge=0, le=255)]
 Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Record(BaseModel):
@@ -74,9 +75,9 @@ class Postprocessing(_Record):
     """
 
     kind: Literal["labels", "argmax", "top5", "softmax_top5", "nms", "decode_nms"]
-    score_threshold: float | None = None
-    iou_threshold: float | None = None
-    max_per_class: int | None = None
+    score_threshold: Fraction | None = None
+    iou_threshold: Fraction | None = None
+    max_per_class: Annotated[int, Field(ge=1)] | None = None
 
 
 class Macs(_Record):
