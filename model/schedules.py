@@ -12,6 +12,7 @@ CVPR 2019; warm-up, milestones, rounding and the hybrid form as in utilities/lr_
 github.com/sacmehta/EdgeNets.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -25,7 +26,7 @@ CYCLIC_DECIMALS = 5
 HYBRID_DECIMALS = 6
 
 
-class PublishedLR(LRScheduler):
+class PublishedLR(LRScheduler, ABC):
     """What both schedules share: `rate(epoch)` for the first group, and the others in proportion.
 
     Args:
@@ -52,9 +53,9 @@ class PublishedLR(LRScheduler):
         self.rounded = rounded
         super().__init__(optimizer, last_epoch)
 
+    @abstractmethod
     def rate(self, epoch: int) -> float:
         """The first group's rate in `epoch`; changes nothing."""
-        raise NotImplementedError
 
     @property
     def base(self) -> float:
