@@ -46,8 +46,10 @@ from .parity import ParityReport, parity_inputs, prove_parity
 from .rewrite import rewritten
 
 INPUT_NAME = "image"
-# Measured at the peak of exports of width 2.0: the libraries, and what one pixel of the batch adds.
-_BASE_BYTES, _BYTES_PER_PIXEL = 800_000_000, 2_000
+# Peak of an export: what the libraries take, and what one pixel of the batch adds, both rounded up from measurements at
+# the default widths (1,500 bytes for segmentation; 400 to 950 for the others, the small ones with their weights).
+_BASE_BYTES = 800_000_000
+_BYTES_PER_PIXEL = {"segmentation": 1_600, "classification": 1_000, "detection": 1_000}
 # Classification pictures are cut from the middle of one that is this much larger, as in training.
 _CLASSIFICATION_RESIZE = 256 / 224
 # The authors' demo: boxes above this score, less overlap than this, and so many of a class.
@@ -227,7 +229,7 @@ def _builder(options: ExportOptions) -> Builder | str:
 def _check_memory(target: _Target) -> None:
     """Refuse what the system would otherwise end without a word."""
     pixels = target.batch.maximum * target.size[0] * target.size[1]
-    needed, available = _BASE_BYTES + pixels * _BYTES_PER_PIXEL, available_memory_bytes()
+    needed, available = _BASE_BYTES + pixels * _BYTES_PER_PIXEL[target.spec.task], available_memory_bytes()
     if available is not None and needed > available:
         raise InputError(
             f"a batch of {target.batch.maximum} at {target.size[0]}x{target.size[1]} needs about {needed / 1e9:.0f} GB "
