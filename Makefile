@@ -10,9 +10,9 @@ VENV_FLAGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Files have the short name of a network: seg for espnetv2_seg.
-ARTEFACT := $(OUT)/$(patsubst espnetv2_%,%,$(MODEL)).onnx
+ARTEFACT := $(OUT)/$(patsubst eru_%,%,$(patsubst espnetv2_%,%,$(MODEL))).onnx
 # Every variable becomes the option of the same name; one that is not set leaves the command's default.
-EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS IO PRECISION ENGINE,\
+EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS VOCABULARY IO PRECISION ENGINE,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
 BENCH_OPTIONS := $(foreach option,RUNTIME THREADS ROUNDS ITERATIONS,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
@@ -25,8 +25,8 @@ help: ## This list
 	@echo "Targets:"
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 	@echo "Variables, with the options of espnet-export and espnet-bench behind them:"
-	@echo "  export: MODEL=seg|cls|det  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc|coco  SIZE=512x1024 (HEIGHTxWIDTH)"
-	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  IO=deploy|raw  PRECISION=fp32"
+	@echo "  export: MODEL=seg|cls|det|lm  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc|coco  SIZE=512x1024 (HEIGHTxWIDTH)"
+	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  VOCABULARY=FILE  IO=deploy|raw  PRECISION=fp32"
 	@echo "          ENGINE=auto|none|tensorrt|tensorrt-rtx"
 	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  THREADS=2  ROUNDS=5  ITERATIONS=10"
 	@echo "  all:    PYTHON=python3  VENV=.venv  VENV_FLAGS=--system-site-packages (on a Jetson)"

@@ -29,6 +29,7 @@ app = new_app()
   espnet-export seg --weights my_checkpoint.pth --photo street.jpg --out build/mine
   espnet-export cls --batch 1,4,8 --io raw --engine none --out build/cls
   espnet-export det --dataset voc --size 512x512 --out build/det
+  espnet-export lm --weights best.pth --vocabulary vocabulary.txt --out build/lm
 
 Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine; 4 a check failed
 (parity, checksum, or the engine builder refused the file); 130 interrupted.
@@ -39,19 +40,20 @@ def export_command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="seg (ESPNetv2 segmentation), cls (ESPNetv2 classification), det (ESPNetv2 detection), or one to "
-            "compare with: mobilenetv1, mobilenetv2, shufflenetv1, shufflenetv2.",
+            help="seg (ESPNetv2 segmentation), cls (ESPNetv2 classification), det (ESPNetv2 detection), lm "
+            "(ERU language model), or one to compare with: mobilenetv1, mobilenetv2, shufflenetv1, shufflenetv2.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the files; made if missing.")],
     width: Annotated[
         float | None,
         typer.Option(
-            help="Width of the network; a wrong one lists those there are. [default: 2.0 for seg, cls and det]"
+            help="Width of the network; a wrong one lists those there are. [default: 2.0 for seg, cls, det; 1.0 for lm]"
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="seg: cityscapes or voc; cls: imagenet; det: coco or voc. [default: the first]")
+        str | None,
+        typer.Option(help="seg: cityscapes or voc; cls: imagenet; det: coco or voc; lm: ptb. [default: the first]"),
     ] = None,
     size: Annotated[
         str | None,
@@ -91,6 +93,12 @@ def export_command(
     photo: Annotated[
         list[Path] | None, typer.Option(help="A photo for the parity proof, beside the built-in inputs; repeatable.")
     ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="lm: the words, one per line in the order of training; kept with the export."
+        ),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write a summary as JSON, too.")] = None,
 ) -> None:
     """Export a network to ONNX, prove that it computes the same, and build an engine.
@@ -127,6 +135,7 @@ def export_command(
         engine=engine,
         compute_capabilities=parse_compute_capabilities(compute_capability) if compute_capability else (),
         photos=tuple(photo or ()),
+        vocabulary=vocabulary,
     )
     if json_file is not None:
         check_output_file("--json", json_file, artefact_paths(options))

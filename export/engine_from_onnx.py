@@ -17,6 +17,7 @@ from ..runtime.manifest import EngineInfo, Profile
 from .onnx_from_torch import Batch
 
 BUILDERS = ("tensorrt", "tensorrt-rtx")
+_FREE = -1  # a size that is free
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,12 @@ def check_compute_capabilities(builder: Builder, wanted: Sequence[str]) -> None:
         )
 
 
-def engine_from_onnx(
-    builder: Builder, model: bytes, *, input_name: str, batch: Batch, compute_capabilities: Sequence[str]
-) -> Engine:
+def engine_from_onnx(builder: Builder, model: bytes, *, batch: Batch, compute_capabilities: Sequence[str]) -> Engine:
     """Build an engine from the serialised ONNX file `model`.
 
     Args:
         builder: from `find_builder`.
         model: the ONNX file's bytes.
-        input_name: of the input whose batch may be free.
         batch: sizes that the engine accepts, and the one that it is best for.
         compute_capabilities: such as "8.6"; empty takes the builder's portable default. TensorRT-RTX only.
 
@@ -117,7 +115,7 @@ def engine_from_onnx(
         problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
         raise CheckError(f"{builder.name} {builder.version} does not accept the ONNX file: {problems}")
     if batch.is_dynamic:
-        config.add_optimization_profile(_profile(trt_builder, network, input_name, batch))
+        config.add_optimization_profile(_profile(trt_builder, network, batch))
     with interrupts_deferred():
         serialized = trt_builder.build_serialized_network(network, config)
     if serialized is None:
@@ -206,9 +204,12 @@ def _known_capabilities(builder: Builder) -> dict[str, Any]:
     return {f"{name[2:-1]}.{name[-1]}": value for name, value in names.items() if re.fullmatch(r"SM\d{2,3}", name)}
 
 
-def _profile(trt_builder: Any, network: Any, input_name: str, batch: Batch) -> Any:
-    tensor = next(network.get_input(i) for i in range(network.num_inputs) if network.get_input(i).name == input_name)
-    rest = tuple(tensor.shape)[1:]
+def _profile(trt_builder: Any, network: Any, batch: Batch) -> Any:
     profile = trt_builder.create_optimization_profile()
-    profile.set_shape(input_name, (batch.minimum, *rest), (batch.optimum, *rest), (batch.maximum, *rest))
+    for tensor in (network.get_input(i) for i in range(network.num_inputs)):
+        shapes = (
+            tuple(count if size == _FREE else size for size in tensor.shape)
+            for count in (batch.minimum, batch.optimum, batch.maximum)
+        )
+        profile.set_shape(tensor.name, *shapes)
     return profile

@@ -9,16 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from ..errors import CheckError, InputError
 from ..files import available_memory_bytes, staged, write_text
-from ..model.checkpoint import load_checkpoint
 from ..model.counts import Counts, count
 from ..model.datasets import Dataset, get_dataset
 from ..model.deploy import TOP, with_io
+from ..model.eru_lm import NUM_LAYERS, UNITS, LanguageModel
 from ..model.registry import check_width, create_model, get_spec, short_name
 from ..model.seeded import load_seeded_weights
 from ..model.spec import ModelSpec
@@ -33,27 +32,35 @@ from ..runtime.manifest import (
     OnnxInfo,
     Postprocessing,
     Preprocessing,
+    StateInfo,
     TensorInfo,
     WeightsInfo,
     file_info,
     manifest_path,
     read_manifest,
 )
+from ..runtime.vocabulary import Vocabulary, read_vocabulary
 from ..version import __version__
 from .engine_from_onnx import Builder, Engine, check_compute_capabilities, engine_from_onnx, find_builder
 from .onnx_from_torch import IR_VERSION, OPSET, Batch, onnx_from_torch
-from .parity import ParityReport, parity_inputs, prove_parity
+from .parity import ParityCase, ParityReport, parity_inputs, prove_parity
 from .rewrite import rewritten
+from .sequence_parity import STEPS, prove_sequence_parity
 
-INPUT_NAME = "image"
+IMAGE = "image"
 # Peak of an export: what the libraries take, and what one pixel of the batch adds, both rounded up from measurements at
 # the default widths (1,500 bytes for segmentation; 400 to 950 for the others, the small ones with their weights).
 _BASE_BYTES = 800_000_000
+# What the proof of a language model holds of each word of the vocabulary at each step, in several copies.
+_BYTES_PER_LOGIT = 60
 _BYTES_PER_PIXEL = {"segmentation": 1_600, "classification": 1_000, "detection": 1_000}
 # Classification pictures are cut from the middle of one that is this much larger, as in training.
 _CLASSIFICATION_RESIZE = 256 / 224
 # The authors' demo: boxes above this score, less overlap than this, and so many of a class.
 _SCORE_THRESHOLD, _IOU_THRESHOLD, _MAX_PER_CLASS = 0.3, 0.45, 200
+_STATES = (StateInfo(input="hidden", output="hidden_out"), StateInfo(input="cell", output="cell_out"))
+# What the data set of a language model with the user's own words is called.
+OWN_VOCABULARY = "own"
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class ExportOptions:
     engine: str = "auto"
     compute_capabilities: tuple[str, ...] = ()
     photos: tuple[Path, ...] = ()
+    vocabulary: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -92,9 +100,16 @@ class _Target:
     spec: ModelSpec
     width_mult: float
     dataset: Dataset
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     batch: Batch
     io: Literal["raw", "deploy"]
+    vocabulary: Vocabulary | None = None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """The size of a network that takes pictures."""
+        assert self.size is not None, f"{self.name} takes no pictures"
+        return self.size
 
 
 class Progress:
@@ -122,7 +137,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
     target = _checked_target(options)
     builder = _builder(options)
     _check_memory(target)
-    photos = [(path.name, preprocess(load_photo(path), _preprocessing(target))) for path in options.photos]
+    photos = [(path.name, preprocess(load_photo(path), _image_preprocessing(target))) for path in options.photos]
     with staged(options.out) as folder:
         progress.step("weights")
         weights = resolve(
@@ -135,7 +150,9 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
         )
         network = _network(target, weights)
         progress.step("ONNX")
-        manifest = _manifest(target, weights, count(network, (3, *target.size)))
+        manifest = _manifest(target, weights, count(network, (3, *target.size) if target.size else None))
+        if target.vocabulary is not None:
+            manifest = manifest.model_copy(update={"vocabulary": _write_vocabulary(folder, target, target.vocabulary)})
         model = _onnx(target, network, manifest)
         artefact = folder / f"{target.name}.onnx"
         artefact.write_bytes(model.SerializeToString(deterministic=True))
@@ -170,7 +187,7 @@ def artefact_paths(options: ExportOptions) -> list[Path]:
         InputError: the model is unknown.
     """
     name = short_name(get_spec(options.model))
-    suffixes = ("onnx", "onnx.json", "parity.json", "parity.failed.json", "trt", "trt.json")
+    suffixes = ("onnx", "onnx.json", "parity.json", "parity.failed.json", "trt", "trt.json", "vocabulary.txt")
     return [options.out / f"{name}.{suffix}" for suffix in suffixes]
 
 
@@ -203,15 +220,36 @@ def parse_batch(text: str) -> Batch:
 def _checked_target(options: ExportOptions) -> _Target:
     spec = get_spec(options.model)
     width_mult = check_width(spec, options.width_mult)
+    _check_kind_of_input(options, spec)
+    vocabulary = read_vocabulary(options.vocabulary) if options.vocabulary else None
+    if vocabulary is not None and options.dataset is None:
+        dataset = Dataset(OWN_VOCABULARY, len(vocabulary.words))
+        return _Target(short_name(spec), spec, width_mult, dataset, None, options.batch, options.io, vocabulary)
     dataset = get_dataset(options.dataset or spec.default_dataset)
     if dataset.name not in spec.default_sizes:
         raise InputError(
             f"{spec.name} has no form for data set {dataset.name}; there are {', '.join(spec.default_sizes)}"
         )
+    if vocabulary is not None and len(vocabulary.words) != dataset.num_classes:
+        raise InputError(
+            f"--vocabulary {options.vocabulary}: {len(vocabulary.words)} words, {dataset.name} has "
+            f"{dataset.num_classes}; leave --dataset out for a vocabulary of your own"
+        )
     size = options.size or spec.default_sizes[dataset.name]
-    if not spec.accepts(size):
+    if size is not None and not spec.accepts(size):
         raise InputError(_size_problem(spec, size))
-    return _Target(short_name(spec), spec, width_mult, dataset, size, options.batch, options.io)
+    return _Target(short_name(spec), spec, width_mult, dataset, size, options.batch, options.io, vocabulary)
+
+
+def _check_kind_of_input(options: ExportOptions, spec: ModelSpec) -> None:
+    """Options for pictures are for networks that take pictures, and those for words likewise."""
+    if spec.task != "language_modelling":
+        if options.vocabulary is not None:
+            raise InputError(f"--vocabulary is for language models, {spec.name} takes pictures: leave it out")
+        return
+    for option, value in (("--size", options.size), ("--photo", options.photos)):
+        if value:
+            raise InputError(f"{option} is for networks that take pictures, {spec.name} takes words: leave it out")
 
 
 def _builder(options: ExportOptions) -> Builder | str:
@@ -228,12 +266,18 @@ def _builder(options: ExportOptions) -> Builder | str:
 
 def _check_memory(target: _Target) -> None:
     """Refuse what the system would otherwise end without a word."""
-    pixels = target.batch.maximum * target.size[0] * target.size[1]
-    needed, available = _BASE_BYTES + pixels * _BYTES_PER_PIXEL[target.spec.task], available_memory_bytes()
+    available = available_memory_bytes()
+    if target.size is None:
+        of_one = STEPS * target.dataset.num_classes * _BYTES_PER_LOGIT
+        what, way_out = f"{STEPS} steps with {target.dataset.num_classes} words", "lower --batch"
+    else:
+        of_one = target.size[0] * target.size[1] * _BYTES_PER_PIXEL[target.spec.task]
+        what, way_out = f"{target.size[0]}x{target.size[1]}", "lower --batch or --size"
+    needed = _BASE_BYTES + target.batch.maximum * of_one
     if available is not None and needed > available:
         raise InputError(
-            f"a batch of {target.batch.maximum} at {target.size[0]}x{target.size[1]} needs about {needed / 1e9:.0f} GB "
-            f"of memory to export and prove, {available / 1e9:.0f} GB are available; lower --batch or --size"
+            f"a batch of {target.batch.maximum} at {what} needs about {needed / 1e9:.0f} GB "
+            f"of memory to export and prove, {available / 1e9:.0f} GB are available; {way_out}"
         )
 
 
@@ -250,27 +294,23 @@ def _size_problem(spec: ModelSpec, size: tuple[int, int]) -> str:
 
 
 def _network(target: _Target, weights: WeightsChoice) -> nn.Module:
-    network = create_model(target.spec.name, width_mult=target.width_mult, num_classes=target.dataset.num_classes)
+    network = create_model(
+        target.spec.name,
+        width_mult=target.width_mult,
+        num_classes=target.dataset.num_classes,
+        weights=weights.path,
+    )
     if weights.path is None:
         load_seeded_weights(network)
-    else:
-        load_checkpoint(network, weights.path)
     return network
 
 
 def _onnx(target: _Target, network: nn.Module, manifest: Manifest) -> onnx.ModelProto:
-    priors = prior_boxes_in_pixels(target.size) if target.spec.task == "detection" else None
+    priors = prior_boxes_in_pixels(target.image_size) if target.spec.task == "detection" else None
     module = with_io(rewritten(network, target.size), target.io, name=target.spec.name, priors=priors)
-    batch = target.batch.optimum
-    example = (
-        torch.zeros(batch, *target.size, 3, dtype=torch.uint8)
-        if target.io == "deploy"
-        else torch.zeros(batch, 3, *target.size)
-    )
     return onnx_from_torch(
         module,
-        example,
-        input_name=INPUT_NAME,
+        manifest.inputs,
         output_names=[tensor.name for tensor in manifest.outputs],
         batch=target.batch,
         metadata=_metadata(manifest),
@@ -299,16 +339,18 @@ def _proven(
     photos: Sequence[tuple[str, NDArray[np.uint8]]],
     progress: Progress,
 ) -> ParityReport:
-    inputs = parity_inputs(target.spec, target.io, target.size, target.batch, photos)
-    report = prove_parity(
-        network,
-        model,
-        inputs,
-        spec=target.spec,
-        io=target.io,
-        onnx_sha256=file_info(artefact).sha256,
-        on_case=lambda case: progress.step(f"parity: {case.name}, largest error {case.max_abs_error:.1e}"),
-    )
+    sha256 = file_info(artefact).sha256
+
+    def on_case(case: ParityCase) -> None:
+        progress.step(f"parity: {case.name}, largest error {case.max_abs_error:.1e}")
+
+    if isinstance(network, LanguageModel):
+        report = prove_sequence_parity(network, model, batch=target.batch, onnx_sha256=sha256, on_case=on_case)
+    else:
+        inputs = parity_inputs(target.spec, target.io, target.image_size, target.batch, photos)
+        report = prove_parity(
+            network, model, inputs, spec=target.spec, io=target.io, onnx_sha256=sha256, on_case=on_case
+        )
     if report.passed:
         return report
     failed = out / _failed_report_name(target)
@@ -328,7 +370,6 @@ def _write_engine(
     engine: Engine = engine_from_onnx(
         builder,
         model,
-        input_name=INPUT_NAME,
         batch=target.batch,
         compute_capabilities=options.compute_capabilities,
     )
@@ -371,8 +412,9 @@ def _manifest(target: _Target, weights: WeightsChoice, counts: Counts) -> Manife
         precision="fp32",
         inputs=inputs,
         outputs=outputs,
-        preprocessing=_preprocessing(target),
+        preprocessing=_image_preprocessing(target) if target.size else None,
         postprocessing=postprocessing,
+        states=_STATES if target.spec.task == "language_modelling" else (),
         macs=Macs(conv=counts.conv_macs, linear=counts.linear_macs),
         params=counts.params,
         weights=WeightsInfo(source=weights.source, sha256=weights.sha256, random=weights.random),
@@ -381,8 +423,14 @@ def _manifest(target: _Target, weights: WeightsChoice, counts: Counts) -> Manife
     )
 
 
-def _preprocessing(target: _Target) -> Preprocessing:
-    height, width = target.size
+def _write_vocabulary(folder: Path, target: _Target, vocabulary: Vocabulary) -> FileInfo:
+    path = folder / f"{target.name}.vocabulary.txt"
+    write_text(path, vocabulary.as_text())
+    return file_info(path)
+
+
+def _image_preprocessing(target: _Target) -> Preprocessing:
+    height, width = target.image_size
     is_cls = target.spec.task == "classification"
     return Preprocessing(
         resize="shorter_side_crop" if is_cls else "stretch",
@@ -398,23 +446,44 @@ def _preprocessing(target: _Target) -> Preprocessing:
 
 def _tensors(target: _Target) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...], Postprocessing]:
     """Inputs, outputs, and what the host does with the outputs."""
-    height, width = target.size
+    if target.spec.task == "language_modelling":
+        return _step_tensors(target)
+    height, width = target.image_size
     if target.io == "raw":
-        image = _tensor(target, INPUT_NAME, "float32", (3, height, width), "NCHW", "RGB, (pixel / 255 - mean) / std")
+        image = _tensor(target, IMAGE, "float32", (3, height, width), "NCHW", "RGB, (pixel / 255 - mean) / std")
         return (image,), *_raw_outputs(target)
-    image = _tensor(target, INPUT_NAME, "uint8", (height, width, 3), "NHWC", "RGB pixels")
+    image = _tensor(target, IMAGE, "uint8", (height, width, 3), "NHWC", "RGB pixels")
     return (image,), *_deploy_outputs(target)
+
+
+def _step_tensors(target: _Target) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...], Postprocessing]:
+    """One step of a language model: the same tensors for both kinds of inputs and outputs."""
+    units, batch = UNITS[target.width_mult], target.batch.dimension
+
+    def state(name: str, meaning: str) -> TensorInfo:
+        return TensorInfo(name=name, dtype="float32", shape=(NUM_LAYERS, batch, units), layout="LNU", meaning=meaning)
+
+    token = _tensor(target, "token", "int64", (), "N", "number of the word in the vocabulary")
+    logits = _tensor(
+        target, "logits", "float32", (target.dataset.num_classes,), "NC", "of the next word, before softmax"
+    )
+    before = "zeros at first, then what the step before gave"
+    return (
+        (token, state("hidden", before), state("cell", before)),
+        (logits, state("hidden_out", "hidden of the next step"), state("cell_out", "cell of the next step")),
+        Postprocessing(kind="next_word"),
+    )
 
 
 def _raw_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postprocessing]:
     classes = target.dataset.num_classes
     if target.spec.task == "detection":
-        priors = len(prior_boxes(target.size))
+        priors = len(prior_boxes(target.image_size))
         confidences = _tensor(target, "confidences", "float32", (priors, classes), "NPC", "before softmax")
         locations = _tensor(target, "locations", "float32", (priors, 4), "NPL", "offsets of the prior boxes")
         return (confidences, locations), _suppression("decode_nms")
     if target.spec.task == "segmentation":
-        logits = _tensor(target, "logits", "float32", (classes, *target.size), "NCHW", "before softmax")
+        logits = _tensor(target, "logits", "float32", (classes, *target.image_size), "NCHW", "before softmax")
         return (logits,), Postprocessing(kind="argmax")
     logits = _tensor(target, "logits", "float32", (classes,), "NC", "before softmax")
     return (logits,), Postprocessing(kind="softmax_top5")
@@ -422,13 +491,13 @@ def _raw_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postprocessin
 
 def _deploy_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postprocessing]:
     if target.spec.task == "detection":
-        priors, classes = len(prior_boxes(target.size)), target.dataset.num_classes
+        priors, classes = len(prior_boxes(target.image_size)), target.dataset.num_classes
         meaning = "left, top, right, bottom in pixels of the input; may reach beyond it"
         boxes = _tensor(target, "boxes", "float32", (priors, 4), "NPL", meaning)
         scores = _tensor(target, "scores", "float32", (priors, classes), "NPC", "softmax probability of each class")
         return (boxes, scores), _suppression("nms")
     if target.spec.task == "segmentation":
-        labels = _tensor(target, "labels", "uint8", target.size, "NHW", "class of each pixel")
+        labels = _tensor(target, "labels", "uint8", target.image_size, "NHW", "class of each pixel")
         return (labels,), Postprocessing(kind="labels")
     best = _tensor(target, "classes", "int32", (TOP,), "NC", f"the {TOP} best classes, best first")
     scores = _tensor(target, "scores", "float32", (TOP,), "NC", "softmax probability of each of `classes`")

@@ -14,6 +14,7 @@ import torch
 from onnx import version_converter
 from torch import Tensor, nn
 
+from ..runtime.manifest import TensorInfo
 from ..version import __version__
 
 OPSET, IR_VERSION = 17, 8
@@ -34,6 +35,7 @@ PORTABLE_OPERATORS = frozenset(
         "DepthToSpace",
         "Exp",
         "Flatten",
+        "Gather",
         "Gemm",
         "GlobalAveragePool",
         "MatMul",
@@ -48,8 +50,10 @@ PORTABLE_OPERATORS = frozenset(
         "Slice",
         "Softmax",
         "Sub",
+        "Tanh",
         "TopK",
         "Transpose",
+        "Unsqueeze",
     ]
 )
 
@@ -75,9 +79,8 @@ class Batch:
 
 def onnx_from_torch(
     module: nn.Module,
-    example: Tensor,
+    inputs: Sequence[TensorInfo],
     *,
-    input_name: str,
     output_names: Sequence[str],
     batch: Batch,
     metadata: Mapping[str, str],
@@ -85,9 +88,8 @@ def onnx_from_torch(
     """`module` as ONNX, checked and shape-inferred.
 
     Args:
-        module: takes one tensor and gives a tuple of tensors; its sizes besides the batch are fixed by `example`.
-        example: an input; its batch size is the fixed one, and does not matter where `batch` is dynamic.
-        input_name: of the input tensor.
+        module: takes tensors and gives a tuple of tensors.
+        inputs: what it takes; a size that is a name is free within `batch`.
         output_names: of the outputs, in order.
         batch: sizes that the file accepts.
         metadata: key and value pairs stored in the file.
@@ -95,7 +97,7 @@ def onnx_from_torch(
     Raises:
         RuntimeError: the graph holds an operator outside `PORTABLE_OPERATORS`, or fails ONNX's own checks.
     """
-    model = _traced(module, example, input_name, output_names, batch)
+    model = _traced(module, inputs, output_names, batch)
     _use_global_pooling(model.graph)
     model = version_converter.convert_version(model, OPSET)
     model.ir_version = IR_VERSION
@@ -110,27 +112,30 @@ def onnx_from_torch(
 
 
 def _traced(
-    module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str], batch: Batch
+    module: nn.Module, inputs: Sequence[TensorInfo], output_names: Sequence[str], batch: Batch
 ) -> onnx.ModelProto:
-    dynamic_shapes = None
-    if batch.is_dynamic:
-        dynamic_shapes = ({0: torch.export.Dim(BATCH_NAME, min=1, max=max(batch.maximum, 2))},)
-        # A traced batch of one would be taken for a constant.
-        example = example[:1].expand(2, *example.shape[1:]).contiguous()
+    free = torch.export.Dim(BATCH_NAME, min=1, max=max(batch.maximum, 2))
+    dynamic_shapes = tuple({i: free for i, size in enumerate(info.shape) if isinstance(size, str)} for info in inputs)
     with _quiet_exporter():
         program = torch.onnx.export(
             module,
-            (example,),
+            tuple(map(_example, inputs)),
             dynamo=True,
             opset_version=18,
-            input_names=[input_name],
+            input_names=[info.name for info in inputs],
             output_names=list(output_names),
-            dynamic_shapes=dynamic_shapes,
+            dynamic_shapes=dynamic_shapes if batch.is_dynamic else None,
             external_data=False,
             verbose=False,
         )
     assert program is not None
     return program.model_proto
+
+
+def _example(info: TensorInfo) -> Tensor:
+    # A traced batch of one would be taken for a constant.
+    shape = [2 if isinstance(size, str) else size for size in info.shape]
+    return torch.zeros(shape, dtype=getattr(torch, info.dtype))
 
 
 @contextmanager

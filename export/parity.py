@@ -6,7 +6,7 @@ and locations: both are compared, and its labels are the best classes of the pri
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import nn
 
 from ..model.deploy import Normalise, as_tuple
 from ..model.seeded import formula_image
-from ..model.spec import ModelSpec
+from ..model.spec import ModelSpec, Task
 from ..runtime.boxes import decoded, prior_boxes_in_pixels, softmax
 from ..runtime.manifest import ParitySummary
 from .onnx_from_torch import Batch
@@ -29,9 +29,11 @@ Io = Literal["raw", "deploy"]
 
 SCHEMA_VERSION = 1
 MIN_LABEL_AGREEMENT = 0.9999
-_BASE_TOLERANCE = {"segmentation": 1e-3, "classification": 1e-4, "detection": 1e-4}
+_BASE_TOLERANCE = {"segmentation": 1e-3, "classification": 1e-4, "detection": 1e-4, "language_modelling": 1e-4}
 # Largest logit that published networks give on photos; checkpoints with larger ones have that much more rounding.
 _USUAL_LOGIT = 64.0
+# The dimension of the first output that runs over the classes.
+_CLASS_AXIS = {"segmentation": 1, "classification": 1, "detection": 2, "language_modelling": 2}
 _TAPPED_LOGITS = ("logits_before_answer", "locations_before_answer")
 
 
@@ -74,6 +76,17 @@ class ParityReport(BaseModel):
     onnx_sha256: str
     passed: bool
     cases: list[ParityCase]
+
+    @classmethod
+    def of(cls, cases: list[ParityCase], onnx_sha256: str) -> "ParityReport":
+        """The report over `cases` of the file with this SHA-256."""
+        return cls(
+            reference=f"PyTorch {torch.__version__}, the published network",
+            candidate=f"ONNX Runtime {onnxruntime.__version__}, CPU",
+            onnx_sha256=onnx_sha256,
+            passed=all(case.passed for case in cases),
+            cases=cases,
+        )
 
     def summary(self, report_name: str) -> ParitySummary:
         """The worst of each figure, for the manifest."""
@@ -138,12 +151,54 @@ def prove_parity(
     for name, array in inputs:
         cases.append(_compare(network, session, name, array, spec, io))
         on_case(cases[-1])
-    return ParityReport(
-        reference=f"PyTorch {torch.__version__}, the published network",
-        candidate=f"ONNX Runtime {onnxruntime.__version__}, CPU",
-        onnx_sha256=onnx_sha256,
-        passed=all(case.passed for case in cases),
-        cases=cases,
+    return ParityReport.of(cases, onnx_sha256)
+
+
+def compared(
+    name: str,
+    batch: int,
+    expected: Mapping[str, Floats],
+    found: Sequence[Floats],
+    *,
+    task: Task,
+    outputs_follow_logits: bool,
+) -> ParityCase:
+    """The case `name`: what the file gave, `found`, against what the reference gave, `expected` by name.
+
+    The first tensor holds the logits that labels are taken from.
+    """
+    tolerance = _tolerance(list(expected.values()), task)
+    errors = {
+        key: np.abs(ours.astype(np.float64) - theirs)
+        for (key, theirs), ours in zip(expected.items(), found, strict=True)
+    }
+    error, classes = _flat(errors.values()), _CLASS_AXIS[task]
+    reference_logits = next(iter(expected.values()))
+    decided = _margin(reference_logits, classes) >= tolerance.max_abs_error
+    agree = found[0].argmax(axis=classes) == reference_logits.argmax(axis=classes)
+    case = {
+        "max_abs_error": float(error.max()),
+        "mean_abs_error": float(error.mean()),
+        "label_agreement_where_decided": float(agree[decided].mean()) if decided.any() else 1.0,
+    }
+    passed = (
+        case["max_abs_error"] <= tolerance.max_abs_error
+        and case["mean_abs_error"] <= tolerance.mean_abs_error
+        and case["label_agreement_where_decided"] >= tolerance.label_agreement
+        and outputs_follow_logits
+    )
+    return ParityCase(
+        name=name,
+        batch=batch,
+        max_abs_error_by_output={key: float(e.max()) for key, e in errors.items()},
+        p99_abs_error=float(np.quantile(error, 0.99)),
+        cosine=_cosine(_flat(found), _flat(expected.values())),
+        label_agreement=float(agree.mean()),
+        undecided=float(1 - decided.mean()),
+        outputs_follow_logits=outputs_follow_logits,
+        tolerance=tolerance,
+        passed=passed,
+        **case,
     )
 
 
@@ -202,39 +257,11 @@ def _compare(
     with torch.inference_mode():
         image = torch.from_numpy(array)
         given = network(Normalise(spec.mean, spec.std)(image) if io == "deploy" else image)
-    expected: list[Floats] = [tensor.numpy() for tensor in as_tuple(given)]
+    expected = dict(zip(_output_names(spec), (tensor.numpy() for tensor in as_tuple(given)), strict=True))
     outputs = session.run(None, {session.get_inputs()[0].name: array})
     answers, logits = outputs[: -len(expected)], outputs[-len(expected) :]
-    tolerance = _tolerance(expected, spec)
-    errors = [np.abs(found.astype(np.float64) - e) for found, e in zip(logits, expected, strict=True)]
-    error = _flat(errors)
-    classes = _class_axis(spec)
-    decided = _margin(expected[0], classes) >= tolerance.max_abs_error
-    agree = logits[0].argmax(axis=classes) == expected[0].argmax(axis=classes)
-    case = {
-        "max_abs_error": float(error.max()),
-        "mean_abs_error": float(error.mean()),
-        "label_agreement_where_decided": float(agree[decided].mean()) if decided.any() else 1.0,
-        "outputs_follow_logits": _follow(answers, logits, spec, array) if io == "deploy" else True,
-    }
-    passed = (
-        case["max_abs_error"] <= tolerance.max_abs_error
-        and case["mean_abs_error"] <= tolerance.mean_abs_error
-        and case["label_agreement_where_decided"] >= tolerance.label_agreement
-        and bool(case["outputs_follow_logits"])
-    )
-    return ParityCase(
-        name=name,
-        batch=len(array),
-        max_abs_error_by_output={name: float(e.max()) for name, e in zip(_output_names(spec), errors, strict=True)},
-        p99_abs_error=float(np.quantile(error, 0.99)),
-        cosine=_cosine(_flat(logits), _flat(expected)),
-        label_agreement=float(agree.mean()),
-        undecided=float(1 - decided.mean()),
-        tolerance=tolerance,
-        passed=passed,
-        **case,
-    )
+    follows = _follow(answers, logits, spec, array) if io == "deploy" else True
+    return compared(name, len(array), expected, logits, task=spec.task, outputs_follow_logits=follows)
 
 
 def _output_names(spec: ModelSpec) -> tuple[str, ...]:
@@ -242,17 +269,12 @@ def _output_names(spec: ModelSpec) -> tuple[str, ...]:
     return ("confidences", "locations") if spec.task == "detection" else ("logits",)
 
 
-def _class_axis(spec: ModelSpec) -> int:
-    """The dimension of the first output that runs over the classes."""
-    return 2 if spec.task == "detection" else 1
-
-
-def _flat(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def _flat(arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([array.ravel() for array in arrays])
 
 
-def _tolerance(expected: Sequence[Floats], spec: ModelSpec) -> Tolerance:
-    base = _BASE_TOLERANCE[spec.task]
+def _tolerance(expected: Sequence[Floats], task: Task) -> Tolerance:
+    base = _BASE_TOLERANCE[task]
     largest = max(float(np.abs(array).max()) for array in expected)
     allowed = base * max(1.0, largest / _USUAL_LOGIT)
     return Tolerance(
@@ -267,7 +289,7 @@ def _tolerance(expected: Sequence[Floats], spec: ModelSpec) -> Tolerance:
 
 
 def _margin(logits: Floats, axis: int) -> Floats:
-    """Difference of the two highest logits of each pixel, picture or prior."""
+    """Difference of the two highest logits of each pixel, picture, prior or word."""
     top_two = np.partition(logits, -2, axis=axis)
     margin: Floats = np.take(top_two, -1, axis=axis) - np.take(top_two, -2, axis=axis)
     return margin

@@ -6,25 +6,38 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..model.blocks import ConvNorm
+from ..model.eru_lm import EruCell, LanguageModel, VectorEESP
 from ..model.espnetv2_det import ESPNetV2Det, Maps
 from ..model.espnetv2_seg import ESPNetV2Seg
 from ..model.pyramid_pool import PyramidPool
 from .static_pyramid import ProjectOfTwo, Resize, StaticPyramidPool
+from .static_vectors import StaticVectorEESP
 
 
-def rewritten(network: nn.Module, size: tuple[int, int]) -> nn.Module:
+def rewritten(network: nn.Module, size: tuple[int, int] | None) -> nn.Module:
     """A copy of `network` for images of `size` (height, width), equal to it up to float32 rounding.
 
     Batch norms that follow a convolution go into it; segmentation and detection get their pyramid pools and resizes
-    for this size.
+    for this size; a language model, which has none, gets its EESP units as matrices.
     """
     network = copy.deepcopy(network).eval()
+    if size is None:
+        _use_matrices(network)
+        return network
     if isinstance(network, ESPNetV2Seg):
         network = StaticSegmentation(network, size)
     elif isinstance(network, ESPNetV2Det):
         network = StaticDetection(network, size)
     fold_norms(network)
     return network.eval()
+
+
+def _use_matrices(network: nn.Module) -> None:
+    assert isinstance(network, LanguageModel), "every other network has a size"
+    for cell in network.cells:
+        assert isinstance(cell, EruCell)
+        assert isinstance(cell.transform, VectorEESP)
+        cell.transform = StaticVectorEESP(cell.transform)
 
 
 class StaticSegmentation(nn.Module):

@@ -30,7 +30,11 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
     Raises:
         InputError: not a checkpoint, or that of another network, width or number of classes; both sides are named.
     """
-    state = read_checkpoint(path)
+    load_state(model, read_checkpoint(path), path)
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load `state`, read from the checkpoint `path`, as `load_checkpoint` does."""
     own_names = model.state_dict().keys()
     published_name = published_names(model)
     names = {name: name if name in state else published_name(name) for name in own_names}
@@ -112,6 +116,8 @@ def _is_plain_tensor(value: object) -> bool:
 
 
 def _describe_other(state: Mapping[str, Tensor]) -> str:
+    if "cells.0.recurrent.bias" in state and "embedding.weight" in state:
+        return _describe_language_model(state)
     marks = {
         "features.stage1.unit1.dw_conv.conv.weight": "MobileNetV1",
         "features.stage1.unit1.compress_conv1.weight": "ShuffleNetV1",
@@ -121,6 +127,14 @@ def _describe_other(state: Mapping[str, Tensor]) -> str:
     name = next((network for mark, network in marks.items() if mark in state), "an unknown network")
     elements = sum(tensor.numel() for tensor in state.values())
     return f"{name} ({len(state)} tensors, {elements} numbers, first {next(iter(state))})"
+
+
+def _describe_language_model(state: Mapping[str, Tensor]) -> str:
+    words, embedding_size = state["embedding.weight"].shape
+    units = state["cells.0.recurrent.bias"].shape[0] // 4
+    cell = "ERU" if "cells.0.transform.reduce.weight" in state else "LSTM"
+    layers = sum(bool(re.fullmatch(r"cells\.\d+\.recurrent\.bias", name)) for name in state)
+    return f"{cell} language model, {words} words of {embedding_size} numbers, {layers} layers of {units} units"
 
 
 def _width(state: Mapping[str, Tensor], prefix: str) -> str:

@@ -2,7 +2,8 @@
 
 Sources: VOC bit-interleaved colours and names as in the PASCAL VOC development kit; Cityscapes train ids 0..18 and
 colours as in cityscapesScripts. The official Cityscapes checkpoints have a 20th output, the ignore class, which was
-trained with weight 0. COCO: the names of its 80 categories in the order of their ids.
+trained with weight 0. COCO: the names of its 80 categories in the order of their ids. PTB: the Penn Treebank as Mikolov
+et al. prepared it in 2010, 10,000 words with `<unk>` and `<eos>`.
 """
 
 from dataclasses import dataclass
@@ -174,6 +175,7 @@ _DATASETS = {
         Dataset("voc", len(_VOC), _VOC, tuple(_VOC_DETECTION.get(name, name) for name, _ in _VOC)),
         Dataset("coco", len(_COCO), tuple((name, None) for name in _COCO)),
         Dataset("cityscapes", len(_CITYSCAPES), _CITYSCAPES),
+        Dataset("ptb", 10_000),
     )
 }
 # What the published files call them.

@@ -127,9 +127,11 @@ def with_io(
 
     `priors`, prior boxes in pixels of the input (P, 4), are what a deployed detection network needs besides.
     """
+    spec = get_spec(name)
+    if spec.task == "language_modelling":
+        return network.eval()  # words and states come and go as they are: there is nothing to add
     if io == "raw":
         return RawNetwork(network).eval()
-    spec = get_spec(name)
     return DeployNetwork(network, task=spec.task, mean=spec.mean, std=spec.std, priors=priors).eval()
 
 

@@ -127,7 +127,9 @@ class EruCell(nn.Module):
     def step(self, transformed: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """New states from the transformed input (N, 4 * units) and the old states."""
         gates = transformed + self.recurrent(hidden)
-        opened, kept, candidate, shown = gates.chunk(_GATES, dim=-1)
+        units = hidden.shape[-1]
+        # Slices, not one split: ONNX has two forms of that, and the older one is what TensorRT 8.5 reads.
+        opened, kept, candidate, shown = (gates[..., i * units : (i + 1) * units] for i in range(_GATES))
         cell = torch.sigmoid(kept) * cell + torch.sigmoid(opened) * torch.tanh(candidate)
         return torch.sigmoid(shown) * torch.tanh(cell), cell
 
@@ -178,9 +180,9 @@ class LanguageModel(nn.Module):
         """One step."""
         x = self.embedding(token)
         new_hidden, new_cell = [], []
-        for layer, h, c in zip(self.cells, hidden.unbind(), cell.unbind(), strict=True):
+        for i, layer in enumerate(self.cells):
             assert isinstance(layer, EruCell)
-            x, c_out = layer.step(layer.transform(x), h, c)
+            x, c_out = layer.step(layer.transform(x), hidden[i], cell[i])
             new_hidden.append(x)
             new_cell.append(c_out)
         return self.decoder(self.project(x)), torch.stack(new_hidden), torch.stack(new_cell)
@@ -206,6 +208,11 @@ class LanguageModel(nn.Module):
         """The states before the first word."""
         zeros = self.decoder.bias.new_zeros(len(self.cells), batch, self.units)
         return States(zeros, zeros.clone())
+
+    def zero_inputs(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs of one step: word 0 before any other."""
+        hidden, cell = self.zero_states(batch)
+        return hidden.new_zeros(batch, dtype=torch.int64), hidden, cell
 
     def _dropped(self, x: Tensor) -> Tensor:
         """x: (T, N, features) with the same zeros in all T steps."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import InputError
-from .checkpoint import load_checkpoint
+from .checkpoint import load_state, read_checkpoint
 from .datasets import get_dataset
+from .eru_lm import UNITS, EruLm
 from .espnetv2 import CHANNELS, ESPNetV2
 from .espnetv2_det import ESPNetV2Det
 from .espnetv2_seg import ESPNetV2Seg
@@ -21,7 +22,7 @@ _WIDTHS = tuple(CHANNELS)
 _IMAGENET = {"imagenet": (224, 224)}
 _MODELS: dict[str, tuple[ModelSpec, Callable[..., nn.Module]]] = {}
 # The short names of the commands.
-_SHORT_NAMES = {"cls": "espnetv2_cls", "seg": "espnetv2_seg", "det": "espnetv2_det"}
+_SHORT_NAMES = {"cls": "espnetv2_cls", "seg": "espnetv2_seg", "det": "espnetv2_det", "lm": "eru_lm"}
 # The networks of about 300 M multiply-accumulates that the paper compares, with their widths.
 PAPER_SET = {
     "espnetv2_cls": 2.0,
@@ -34,6 +35,8 @@ PAPER_SET = {
 
 def register_model(spec: ModelSpec, factory: Callable[..., nn.Module]) -> None:
     """Add a network. `factory(width_mult=..., num_classes=...)` makes it.
+
+    A factory that takes more options has `options_of(state)`, which tells them from a state dictionary.
 
     Raises:
         ValueError: the name is taken.
@@ -49,7 +52,7 @@ def list_models() -> tuple[str, ...]:
 
 
 def get_spec(name: str) -> ModelSpec:
-    """Facts about the network `name`; the short names "cls", "seg" and "det" are understood.
+    """Facts about the network `name`; the short names "cls", "seg", "det" and "lm" are understood.
 
     Raises:
         InputError: there is none of that name; the message lists those there are.
@@ -84,9 +87,13 @@ def create_model(
     width_mult = check_width(spec, width_mult)
     if num_classes is None:
         num_classes = get_dataset(spec.default_dataset).num_classes
-    model = _MODELS[spec.name][1](width_mult=width_mult, num_classes=num_classes).eval()
-    if weights is not None:
-        load_checkpoint(model, Path(weights))
+    factory = _MODELS[spec.name][1]
+    if weights is None:
+        return factory(width_mult=width_mult, num_classes=num_classes).eval()
+    state = read_checkpoint(Path(weights))
+    options = factory.options_of(state) if hasattr(factory, "options_of") else {}
+    model = factory(width_mult=width_mult, num_classes=num_classes, **options).eval()
+    load_state(model, state, Path(weights))
     return model
 
 
@@ -137,6 +144,16 @@ register_model(
         only_sizes=((300, 300), (512, 512)),
     ),
     ESPNetV2Det,
+)
+register_model(
+    ModelSpec(
+        name="eru_lm",
+        task="language_modelling",
+        widths=tuple(UNITS),
+        default_width=1.0,
+        default_sizes={"ptb": None},
+    ),
+    EruLm,
 )
 for _name, _network, _widths in (
     ("mobilenetv1", MobileNetV1, (0.25, 0.5, 0.75, 1.0)),

@@ -1,9 +1,10 @@
 """What a network is besides its layers: the names, sizes and conventions that a deployer needs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Task = Literal["classification", "segmentation", "detection"]
+Task = Literal["classification", "segmentation", "detection", "language_modelling"]
 
 # ImageNet statistics, RGB, of pixels scaled to 0..1; every published network of this family was trained with them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -14,7 +15,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class ModelSpec:
     """A network of the registry.
 
-    Sizes are (height, width) in pixels. `default_sizes` maps each data set that the network is made for to its size.
+    Sizes are (height, width) in pixels. `default_sizes` maps each data set that the network is made for to its size,
+    None where the network takes no pictures.
     `size_multiple` m: height and width must be 0 or m - 1 modulo m; 1 means any size from `min_size` up.
     `only_sizes`: where not empty, nothing but these.
     """
@@ -23,7 +25,7 @@ class ModelSpec:
     task: Task
     widths: tuple[float, ...]
     default_width: float
-    default_sizes: dict[str, tuple[int, int]]
+    default_sizes: Mapping[str, tuple[int, int] | None]
     size_multiple: int = 1
     only_sizes: tuple[tuple[int, int], ...] = ()
     min_size: int = 32

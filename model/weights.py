@@ -118,7 +118,9 @@ def published_weights() -> tuple[PublishedWeights, ...]:
     )
 
 
-def find_published(network: str, *, width_mult: float, dataset: str, size: tuple[int, int]) -> PublishedWeights | None:
+def find_published(
+    network: str, *, width_mult: float, dataset: str, size: tuple[int, int] | None
+) -> PublishedWeights | None:
     """The published checkpoint of a network, or None where there is none of that width and data set.
 
     Among several trained sizes it is the one equal to `size`, else the one whose area is nearest, the larger on a tie.
@@ -127,11 +129,11 @@ def find_published(network: str, *, width_mult: float, dataset: str, size: tuple
         network: a full name, such as "espnetv2_seg".
         width_mult: the width of the network, matched exactly.
         dataset: "imagenet", "cityscapes", "voc" or "coco".
-        size: (height, width) in pixels that the network is to run at.
+        size: (height, width) in pixels that the network is to run at, None for one that takes no pictures.
     """
 
     def distance(published: PublishedWeights) -> tuple[bool, int, int, bool]:
-        area, wanted = _area(published.trained_size), _area(size)
+        area, wanted = _area(published.trained_size), _area(size or (0, 0))
         return published.trained_size != size, abs(area - wanted), -area, published.repo != _PREFERRED_REPO
 
     wanted = (network, width_mult, dataset)
@@ -202,7 +204,7 @@ def resolve(
     network: str,
     width_mult: float,
     dataset: str,
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     warn: Callable[[str], None],
 ) -> WeightsChoice:
     """Turn what the user said about weights into a file, or into random weights with a warning.
@@ -213,7 +215,7 @@ def resolve(
         network: a full name, such as "espnetv2_seg".
         width_mult: the width of the network.
         dataset: the data set whose classes the network tells apart.
-        size: (height, width) in pixels that the network is to run at.
+        size: (height, width) in pixels that the network is to run at, None for one that takes no pictures.
         warn: called with one line for each thing that the user must know.
 
     Raises:
@@ -259,7 +261,7 @@ def reopen(source: str, sha256: str | None) -> Path:
 
 
 def _resolve_auto(
-    network: str, width_mult: float, dataset: str, size: tuple[int, int], warn: Callable[[str], None]
+    network: str, width_mult: float, dataset: str, size: tuple[int, int] | None, warn: Callable[[str], None]
 ) -> WeightsChoice:
     published = find_published(network, width_mult=width_mult, dataset=dataset, size=size)
     if published is None:
@@ -277,7 +279,7 @@ def _resolve_auto(
 
 
 def _resolve_file(
-    choice: str, asked: tuple[str, float, str], size: tuple[int, int], warn: Callable[[str], None]
+    choice: str, asked: tuple[str, float, str], size: tuple[int, int] | None, warn: Callable[[str], None]
 ) -> WeightsChoice:
     path = Path(choice).expanduser()
     if not path.is_file():
@@ -316,9 +318,9 @@ def _random_warning(reason: str) -> str:
     return f"RANDOM WEIGHTS (seed 0): this network is not trained and its answers mean nothing; {reason}"
 
 
-def _warn_of_other_size(published: PublishedWeights, size: tuple[int, int], warn: Callable[[str], None]) -> None:
+def _warn_of_other_size(published: PublishedWeights, size: tuple[int, int] | None, warn: Callable[[str], None]) -> None:
     # All sizes have the same tensors, so nothing else would tell.
-    if published.trained_size != size:
+    if size is not None and published.trained_size != size:
         warn(
             f"{published.file_name} was trained at {_size_text(published.trained_size)} and is used at "
             f"{_size_text(size)}: the published accuracy does not hold; "

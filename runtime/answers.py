@@ -121,7 +121,7 @@ def detection(outputs: Outputs, manifest: Manifest) -> list[list[ScoredBox]]:
         boxes, scores = _output(outputs, "boxes", 3), _output(outputs, "scores", 3)
     elif rule.kind == "decode_nms":
         scores = softmax(_output(outputs, "confidences", 3))
-        priors = prior_boxes_in_pixels((manifest.preprocessing.height, manifest.preprocessing.width))
+        priors = prior_boxes_in_pixels((manifest.image.height, manifest.image.width))
         locations = _output(outputs, "locations", 3)
         if locations.shape[1:] != priors.shape:
             raise CheckError(f"output 'locations' has shape {locations.shape}, not {priors.shape} for each image")

@@ -152,7 +152,7 @@ def random_feeds(inputs: Sequence[TensorInfo], *, batch: int | None, seed: int, 
 
     Args:
         inputs: what the network takes.
-        batch: size of a free first dimension, 1 if None.
+        batch: size of a free batch, 1 if None.
         seed: the same gives the same arrays.
         source: name of the file, for messages.
 
@@ -220,12 +220,12 @@ def _samples(
 
 
 def _fed_shape(tensor: TensorInfo, batch: int | None, source: str) -> tuple[int, ...]:
-    shape = list(tensor.shape)
-    if shape and isinstance(shape[0], str):
-        shape[0] = 1 if batch is None else batch
-    elif shape and batch not in (None, shape[0]):
+    shape, axis = list(tensor.shape), tensor.batch_axis
+    if shape and isinstance(shape[axis], str):
+        shape[axis] = 1 if batch is None else batch
+    elif shape and batch not in (None, shape[axis]):
         raise InputError(
-            f"--batch {batch}: {source} has the fixed batch {shape[0]}; leave the option out, "
+            f"--batch {batch}: {source} has the fixed batch {shape[axis]}; leave the option out, "
             f"or export with --batch 1,{batch},{batch}"
         )
     if free := [size for size in shape if isinstance(size, str)]:

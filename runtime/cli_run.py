@@ -1,4 +1,4 @@
-"""espnet-run: photos in, coloured masks, ranked classes or boxes out."""
+"""espnet-run: photos in, coloured masks, ranked classes or boxes out; or a text in, and how it goes on."""
 
 import io
 import json
@@ -13,11 +13,12 @@ import numpy as np
 import typer
 from rich.progress import Progress
 
-from ..commands import console, new_app, run
+from ..commands import check_output_file, console, new_app, run
 from ..errors import CheckError, InputError
 from ..files import write_bytes, write_text
 from .answers import Outputs, classification, detection, present_classes, resize_labels, segmentation
 from .box_pictures import boxes_over
+from .cli_run_text import TextOptions, continue_text, find_vocabulary
 from .images import Pixels, load_photo, preprocess, to_input
 from .labels import class_names
 from .manifest import ClassInfo, Manifest, load_manifest, manifest_path
@@ -62,8 +63,10 @@ class _Job:
 
 @app.command()
 def espnet_run(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="photos, in any format that Pillow reads")],
     engine: Annotated[Path, typer.Option(metavar="FILE", help="artefact with its manifest beside it")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="photos, in any format that Pillow reads")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="folder for the results; needed for segmentation")
     ] = None,
@@ -78,13 +81,24 @@ def espnet_run(
         typer.Option(metavar="FILE", help="class names where the manifest has none: one per line, or a JSON list"),
     ] = None,
     opacity: Annotated[float, typer.Option(metavar="0..1", help="of the colours over the photo")] = 0.5,
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="for a language model: what it continues")] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="its words, one per line  [default: those exported with it]"),
+    ] = None,
+    words: Annotated[int, typer.Option(metavar="N", help="how many words it adds")] = 50,
+    temperature: Annotated[
+        float, typer.Option(metavar="T", help="0: always the most probable word; 1: as the network says; more: wilder")
+    ] = 0.8,
+    top: Annotated[int, typer.Option(metavar="N", help="choose among this many most probable words")] = 40,
+    seed: Annotated[int, typer.Option(metavar="N", help="another one gives another text")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="all results as JSON")] = None,
     allow_random_weights: Annotated[
         bool, typer.Option("--allow-random-weights", help="run a network whose answers mean nothing")
     ] = False,
     trust: Annotated[bool, typer.Option("--trust", help="run a file that its manifest does not vouch for")] = False,
 ) -> None:
-    """Run an exported network on photos.
+    """Run an exported network on photos, or let a language model continue a text.
 
     Segmentation writes DIR/NAME.overlay.png (the photo under the colours of its classes, with a legend) and
     DIR/NAME.labels.png (grey, each pixel is its class number), both at the photo's own size, and prints the share of
@@ -92,6 +106,8 @@ def espnet_run(
     Detection prints what it finds and where, in pixels of the photo, and with --out writes DIR/NAME.boxes.png (the
     photo with the boxes, their classes and scores) and DIR/NAME.boxes.json.
     NAME is the photo's name without its ending, or with it where two photos share the rest.
+    A language model prints --text and the words that it adds. Words are separated by spaces, punctuation too, as in
+    the text that it was trained on.
 
     A photo that cannot be read does not stop the others: it is reported at the end, with exit code 2.
 
@@ -102,12 +118,18 @@ def espnet_run(
       espnet-run --engine build/seg/seg.onnx photos/*.png --out build/pictures --opacity 0.3
       espnet-run --engine build/cls/cls.onnx cat.jpg dog.jpg --labels names.txt --json answers.json
       espnet-run --engine build/det/det.onnx street.jpg --out build/pictures
+      espnet-run --engine build/lm/lm.onnx --vocabulary vocabulary.txt --text "the old lighthouse"
 
     Exit codes: 0 done, 2 an input is wrong, 3 the library asked for is not there, 4 the file and its manifest disagree.
     """
     _check_numbers(opacity, threads)
     manifest = _usable_manifest(engine, trust=trust, allow_random_weights=allow_random_weights)
-    photos = _planned(images, out, manifest)
+    options = TextOptions(text, vocabulary, words, temperature, top, seed)
+    _check_kind_of_input(manifest, images or [], out, options)
+    if manifest.task == "language_modelling":
+        _run_text(engine, manifest, options, runtime=runtime, threads=threads, trust=trust, json_file=json_file)
+        return
+    photos = _planned(images or [], out, manifest)
     _check_targets(photos, json_file, engine)
     classes = _classes(manifest, labels)
     results = []
@@ -123,6 +145,46 @@ def espnet_run(
     if json_file is not None:
         _write_json(json_file, {"engine": str(engine), "task": manifest.task, "images": results})
     _raise_failures(results)
+
+
+def _check_kind_of_input(manifest: Manifest, images: Sequence[Path], out: Path | None, options: TextOptions) -> None:
+    """Photos for networks that take pictures, a text for the others."""
+    if manifest.task != "language_modelling":
+        if not images:
+            raise InputError(f"no photo is given; {manifest.name} is for {manifest.task}: name one IMAGE at least")
+        for option, value in (("--text", options.text), ("--vocabulary", options.vocabulary)):
+            if value is not None:
+                raise InputError(f"{option} is for language models, {manifest.name} takes photos: leave it out")
+        return
+    if images:
+        raise InputError(f"{images[0]}: {manifest.name} is a language model and takes no photos; give --text TEXT")
+    if out is not None:
+        raise InputError(f"--out {out}: a language model prints its text and writes no pictures; leave it out")
+    if options.text is None:
+        raise InputError(f"{manifest.name} is a language model; give what it continues: --text TEXT")
+    options.check()
+
+
+def _run_text(
+    engine: Path,
+    manifest: Manifest,
+    options: TextOptions,
+    *,
+    runtime: str,
+    threads: int | None,
+    trust: bool,
+    json_file: Path | None,
+) -> None:
+    words = find_vocabulary(engine, manifest, options.vocabulary)
+    if json_file is not None:
+        given = [engine, manifest_path(engine), *([options.vocabulary] if options.vocabulary else [])]
+        check_output_file("--json", json_file, given)
+    from .runner import open_runner
+
+    with open_runner(engine, runtime=runtime, threads=threads, trust=trust) as runner:
+        result = continue_text(runner, manifest, words, options)
+    if json_file is not None:
+        _write_json(json_file, {"engine": str(engine), "task": manifest.task, **result})
 
 
 def _check_numbers(opacity: float, threads: int | None) -> None:
@@ -146,7 +208,7 @@ def _usable_manifest(engine: Path, *, trust: bool, allow_random_weights: bool) -
         )
     if manifest.weights.random:
         _note(f"{engine}: the weights are random, the answers mean nothing")
-    if manifest.task != "classification" and manifest.preprocessing.resize != "stretch":
+    if manifest.task in {"segmentation", "detection"} and manifest.image.resize != "stretch":
         answer = "a mask" if manifest.task == "segmentation" else "a box"
         raise CheckError(f"{engine}: {answer} of a cropped photo cannot be put back on it; export it again")
     return manifest
@@ -250,7 +312,7 @@ def _result(photo: _Photo, job: _Job) -> dict[str, Any]:
     """What --json says of one photo, after its own files were written."""
     try:
         pixels = load_photo(photo.path)
-        prepared = preprocess(pixels, job.manifest.preprocessing)
+        prepared = preprocess(pixels, job.manifest.image)
     except InputError as error:
         return {"image": str(photo.path), "error": str(error)}
     outputs = _infer(prepared, job)
@@ -263,18 +325,9 @@ def _result(photo: _Photo, job: _Job) -> dict[str, Any]:
 
 def _infer(prepared: Pixels, job: _Job) -> Outputs:
     # A fixed batch is filled with copies; the first answer counts.
-    batch = np.repeat(prepared[np.newaxis], _batch_size(job.manifest), axis=0)
+    batch = np.repeat(prepared[np.newaxis], job.manifest.smallest_batch, axis=0)
     outputs: Outputs = job.runner.infer({job.manifest.inputs[0].name: to_input(batch, job.manifest)})
     return outputs
-
-
-def _batch_size(manifest: Manifest) -> int:
-    """The smallest batch that the artefact takes."""
-    size = manifest.inputs[0].shape[0]
-    if isinstance(size, int):
-        return size
-    profile = manifest.engine.profile if manifest.engine else None
-    return profile.minimum if profile else 1
 
 
 def _segmented(photo: _Photo, pixels: Pixels, outputs: Outputs, job: _Job) -> dict[str, Any]:
@@ -317,7 +370,7 @@ def _classified(photo: _Photo, outputs: Outputs, job: _Job) -> dict[str, Any]:
 
 def _detected(photo: _Photo, pixels: Pixels, outputs: Outputs, job: _Job) -> dict[str, Any]:
     height, width = pixels.shape[:2]
-    rule = job.manifest.preprocessing
+    rule = job.manifest.image
     boxes = [box.resized((rule.height, rule.width), (height, width)) for box in detection(outputs, job.manifest)[0]]
     result: dict[str, Any] = {
         "image": str(photo.path),

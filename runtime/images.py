@@ -114,7 +114,7 @@ def to_input(batch: Pixels, manifest: Manifest) -> NDArray[Any]:
     Returns:
         `batch` itself where the graph normalises, else (pixel * scale - mean) / std as (N, 3, H, W) float32.
     """
-    rule = manifest.preprocessing
+    rule = manifest.image
     if rule.normalise_in_graph:
         return np.ascontiguousarray(batch)
     # Divided, not multiplied: pixel / 255 in float32 is what the networks were trained with, to the last bit.

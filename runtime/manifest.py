@@ -13,6 +13,7 @@ from ..errors import CheckError, InputError
 from ..files import sha256_of, write_text
 
 SCHEMA_VERSION = 1
+TOKEN, LOGITS = "token", "logits"  # of every language model, beside its states
 _MAX_MANIFEST_BYTES = 4 << 20
 
 
@@ -44,6 +45,11 @@ class TensorInfo(_Record):
     layout: str
     meaning: str
 
+    @property
+    def batch_axis(self) -> int:
+        """The dimension that runs over the batch: N in the layout, the first where the layout does not say."""
+        return max(self.layout.find("N"), 0)
+
 
 class Preprocessing(_Record):
     """What the host does to a photo before inference.
@@ -72,16 +78,24 @@ class Postprocessing(_Record):
     "nms": for each class but 0, the background, take the boxes whose score is above `score_threshold`; from the best
     score down, drop those that overlap a kept one by an intersection over union above `iou_threshold`; keep at most
     `max_per_class`. "decode_nms": before that, softmax of the confidences, and boxes from the locations.
+    "next_word": softmax, then choose a word, which is the next token; `states` of the manifest are fed back.
     """
 
-    kind: Literal["labels", "argmax", "top5", "softmax_top5", "nms", "decode_nms"]
+    kind: Literal["labels", "argmax", "top5", "softmax_top5", "nms", "decode_nms", "next_word"]
     score_threshold: Fraction | None = None
     iou_threshold: Fraction | None = None
     max_per_class: Annotated[int, Field(ge=1)] | None = None
 
 
+class StateInfo(_Record):
+    """What the network remembers from call to call: feed zeros as `input` first, later what came out as `output`."""
+
+    input: str
+    output: str
+
+
 class Macs(_Record):
-    """Multiply-accumulates of one image; `conv` and `linear` apart, because published "FLOPs" count only the first."""
+    """Multiply-accumulates of one image or word; `conv` and `linear` apart: published "FLOPs" count only the first."""
 
     conv: int
     linear: int
@@ -104,7 +118,7 @@ class OnnxInfo(_Record):
 
 
 class FileInfo(_Record):
-    """The artefact beside this manifest."""
+    """A file beside this manifest."""
 
     name: str
     sha256: str
@@ -147,18 +161,20 @@ class Manifest(_Record):
 
     schema_version: int = SCHEMA_VERSION
     name: str
-    task: Literal["classification", "segmentation", "detection"]
+    task: Literal["classification", "segmentation", "detection", "language_modelling"]
     network: str
     width_mult: float
     dataset: str
     num_classes: Annotated[int, Field(ge=1, le=65_536)]
-    classes: tuple[ClassInfo, ...] = Field(description="empty where the names are not known")
+    classes: tuple[ClassInfo, ...] = Field(description="empty where the names are not known, or are in `vocabulary`")
     io: Literal["raw", "deploy"]
     precision: Literal["fp32", "fp16", "int8"]
     inputs: Annotated[tuple[TensorInfo, ...], Field(min_length=1)]
     outputs: tuple[TensorInfo, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None = Field(None, description="null where the network takes no pictures")
     postprocessing: Postprocessing
+    states: tuple[StateInfo, ...] = ()
+    vocabulary: FileInfo | None = Field(None, description="one word per line, in the order of the classes")
     macs: Macs
     params: int
     weights: WeightsInfo
@@ -170,11 +186,47 @@ class Manifest(_Record):
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Manifest":
         """Pre-processing gives what the first input takes, which is laid out as NHWC or NCHW."""
+        if (self.preprocessing is None) != (self.task == "language_modelling"):
+            raise ValueError(
+                f"preprocessing is for networks that take pictures, and only for those; this is {self.task}"
+            )
+        if self.preprocessing is None:
+            return self
         image, prepared = self.inputs[0], (self.preprocessing.height, self.preprocessing.width)
         height_at = image.layout.find("H")
         if height_at >= 0 and image.shape[height_at : height_at + 2] != prepared:
             raise ValueError(f"preprocessing makes {prepared}, input {image.name} is {image.shape}")
         return self
+
+    @model_validator(mode="after")
+    def _states_fit(self) -> "Manifest":
+        """What is fed back fits where it goes."""
+        inputs, outputs = ({tensor.name: tensor for tensor in tensors} for tensors in (self.inputs, self.outputs))
+        for state in self.states:
+            taken, given = inputs.get(state.input), outputs.get(state.output)
+            if taken is None or given is None or (taken.dtype, taken.shape) != (given.dtype, given.shape):
+                raise ValueError(f"state {state.input} cannot be fed with {state.output}")
+        needed = {TOKEN, *(state.input for state in self.states)}
+        if self.task == "language_modelling" and (needed != inputs.keys() or LOGITS not in outputs):
+            raise ValueError(
+                f"a language model takes {TOKEN} and states and gives {LOGITS}, this one takes {[*inputs]}"
+            )
+        return self
+
+    @property
+    def image(self) -> Preprocessing:
+        """The pre-processing of a network that takes pictures."""
+        assert self.preprocessing is not None, f"{self.task} takes no pictures"
+        return self.preprocessing
+
+    @property
+    def smallest_batch(self) -> int:
+        """The smallest batch that the artefact takes."""
+        size = self.inputs[0].shape[self.inputs[0].batch_axis]
+        if isinstance(size, int):
+            return size
+        profile = self.engine.profile if self.engine else None
+        return profile.minimum if profile else 1
 
     def write(self, artefact: Path) -> None:
         """Write this manifest beside `artefact`, in one step."""

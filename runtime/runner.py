@@ -326,11 +326,10 @@ def _wrong_names(feeds: Mapping[str, Array], inputs: Tensors, source: str) -> st
 
 
 def _mismatch(array: Array, tensor: TensorInfo, source: str) -> str:
-    only_batch = array.dtype == tensor.dtype and array.ndim > 0 and _fits(array.shape[1:], tensor.shape[1:])
+    any_batch = tuple("batch" if i == tensor.batch_axis else size for i, size in enumerate(tensor.shape))
+    only_batch = array.dtype == tensor.dtype and any_batch != tensor.shape and _fits(array.shape, any_batch)
     way_out = (
-        "export with --batch for other batch sizes"
-        if only_batch and isinstance(tensor.shape[0], int)
-        else "prepare it as the manifest's preprocessing says"
+        "export with --batch for other batch sizes" if only_batch else "prepare it as the manifest says of this input"
     )
     return (
         f"{tensor.name}: {_text(array.dtype, array.shape)} given, "

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..errors import CheckError, InputError
 from .boxes import prior_boxes_in_pixels
-from .manifest import Manifest
+from .manifest import Manifest, Preprocessing
 from .runner import Array, BaseRunner, RunnerInfo, Tensors
 
 
@@ -67,14 +67,9 @@ def torch_runner_from_manifest(artefact: Path, manifest: Manifest | None, thread
 
 def _network(artefact: Path, manifest: Manifest) -> nn.Module:
     from ..model.deploy import network_from_manifest_fields
-    from ..model.registry import get_spec
 
-    spec, preprocessing = get_spec(manifest.network), manifest.preprocessing
-    if (spec.mean, spec.std) != (preprocessing.mean, preprocessing.std):
-        raise CheckError(
-            f"{artefact}: its manifest normalises with mean {preprocessing.mean} and std {preprocessing.std}, "
-            f"{manifest.network} with {spec.mean} and {spec.std}; export it again, or leave torch out"
-        )
+    if manifest.preprocessing is not None:
+        _check_normalisation(artefact, manifest.network, manifest.preprocessing)
     return network_from_manifest_fields(
         network=manifest.network,
         width_mult=manifest.width_mult,
@@ -84,6 +79,19 @@ def _network(artefact: Path, manifest: Manifest) -> nn.Module:
         weights_sha256=manifest.weights.sha256,
         weights_random=manifest.weights.random,
         priors=(
-            prior_boxes_in_pixels((preprocessing.height, preprocessing.width)) if manifest.task == "detection" else None
+            prior_boxes_in_pixels((manifest.image.height, manifest.image.width))
+            if manifest.task == "detection"
+            else None
         ),
     )
+
+
+def _check_normalisation(artefact: Path, network: str, preprocessing: Preprocessing) -> None:
+    from ..model.registry import get_spec
+
+    spec = get_spec(network)
+    if (spec.mean, spec.std) != (preprocessing.mean, preprocessing.std):
+        raise CheckError(
+            f"{artefact}: its manifest normalises with mean {preprocessing.mean} and std {preprocessing.std}, "
+            f"{network} with {spec.mean} and {spec.std}; export it again, or leave torch out"
+        )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import torch
 from torch import nn
 
 from espnet_edge.export.job import ExportOptions, Progress, export
@@ -17,6 +16,7 @@ from espnet_edge.export.rewrite import rewritten
 from espnet_edge.model.deploy import with_io
 from espnet_edge.model.registry import create_model, get_spec
 from espnet_edge.model.seeded import load_seeded_weights
+from espnet_edge.runtime.manifest import TensorInfo
 
 ONE = Batch()
 OUTPUTS = {
@@ -59,11 +59,11 @@ def _exported(name: str, io: Any, size: tuple[int, int], batch: Batch) -> tuple[
 
 def export_again(network: nn.Module, name: str, io: Any, size: tuple[int, int], batch: Batch = ONE) -> bytes:
     """The bytes of a new export."""
-    shape = (batch.optimum, *size, 3) if io == "deploy" else (batch.optimum, 3, *size)
+    shape, dtype = ((*size, 3), "uint8") if io == "deploy" else ((3, *size), "float32")
+    image = TensorInfo(name="image", dtype=dtype, shape=(batch.dimension, *shape), layout="", meaning="")
     model = onnx_from_torch(
         with_io(rewritten(network, size), io, name=name),
-        torch.zeros(shape, dtype=torch.uint8 if io == "deploy" else torch.float32),
-        input_name="image",
+        [image],
         output_names=OUTPUTS[get_spec(name).task][io],
         batch=batch,
         metadata={"task": "a test"},

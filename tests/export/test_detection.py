@@ -138,7 +138,7 @@ def test_an_engine_builds() -> None:
     builder = seam.find_builder("tensorrt-rtx")
     assert isinstance(builder, seam.Builder)
     data = (detection_folder() / "det.onnx").read_bytes()
-    engine = seam.engine_from_onnx(builder, data, input_name="image", batch=ONE, compute_capabilities=())
+    engine = seam.engine_from_onnx(builder, data, batch=ONE, compute_capabilities=())
     assert len(engine.data) > 1_000_000
 
 

@@ -28,9 +28,7 @@ def rtx() -> seam.Builder:
 
 
 def build(model: onnx.ModelProto, batch: Batch = ONE, capabilities: tuple[str, ...] = ()) -> seam.Engine:
-    return seam.engine_from_onnx(
-        rtx(), model.SerializeToString(), input_name="image", batch=batch, compute_capabilities=capabilities
-    )
+    return seam.engine_from_onnx(rtx(), model.SerializeToString(), batch=batch, compute_capabilities=capabilities)
 
 
 @needs_rtx
