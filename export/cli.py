@@ -180,6 +180,8 @@ def _print_result(result: "ExportResult", seconds: float) -> None:
     if result.engine is not None and result.engine.engine is not None:
         info = result.engine.engine
         described[result.engine.file.name] = f"engine by {info.builder} {info.builder_version}, {info.precision}"
+    if manifest.vocabulary is not None:
+        described[manifest.vocabulary.name] = f"the {manifest.num_classes} words"
     for path in result.files:
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB  {described.get(path.name, 'manifest')}")
     if result.no_engine is not None:
@@ -188,7 +190,8 @@ def _print_result(result: "ExportResult", seconds: float) -> None:
     if manifest.weights.random:
         print(f"done in {seconds:.1f} s; the weights are RANDOM: good for measuring speed, not for answers")
     else:
-        print(f"done in {seconds:.1f} s; try: {_sibling_command('espnet-run')} --engine {artefact} PHOTO --out results")
+        subject = '--text "..."' if manifest.task == "language_modelling" else "PHOTO --out results"
+        print(f"done in {seconds:.1f} s; try: {_sibling_command('espnet-run')} --engine {artefact} {subject}")
 
 
 def _sibling_command(name: str) -> str:

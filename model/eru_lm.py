@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 NUM_LAYERS = 3
 EMBEDDING_SIZE = 400
-# width_mult: units of each layer.
-UNITS = {1.0: 400, 1.5: 600, 2.0: 800}
+# width_mult: units of each layer, multiples of 16 (branches times groups).
+UNITS = {1.0: 400, 1.5: 608, 2.0: 800}
 
 _GATES = 4
 _BRANCHES = 4

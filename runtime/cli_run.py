@@ -18,11 +18,11 @@ from ..errors import CheckError, InputError
 from ..files import write_bytes, write_text
 from .answers import Outputs, classification, detection, present_classes, resize_labels, segmentation
 from .box_pictures import boxes_over
-from .cli_run_text import TextOptions, continue_text, find_vocabulary
 from .images import Pixels, load_photo, preprocess, to_input
 from .labels import class_names
 from .manifest import ClassInfo, Manifest, load_manifest, manifest_path
 from .pictures import class_name, label_image, overlay, percent, png_bytes
+from .run_text import TextOptions, continue_text, find_vocabulary
 
 if TYPE_CHECKING:
     from .runner import Runner

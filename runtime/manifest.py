@@ -188,7 +188,7 @@ class Manifest(_Record):
         """Pre-processing gives what the first input takes, which is laid out as NHWC or NCHW."""
         if (self.preprocessing is None) != (self.task == "language_modelling"):
             raise ValueError(
-                f"preprocessing is for networks that take pictures, and only for those; this is {self.task}"
+                f"preprocessing is {'missing' if self.preprocessing is None else 'there'}, which does not go with {self.task}"
             )
         if self.preprocessing is None:
             return self
@@ -208,9 +208,7 @@ class Manifest(_Record):
                 raise ValueError(f"state {state.input} cannot be fed with {state.output}")
         needed = {TOKEN, *(state.input for state in self.states)}
         if self.task == "language_modelling" and (needed != inputs.keys() or LOGITS not in outputs):
-            raise ValueError(
-                f"a language model takes {TOKEN} and states and gives {LOGITS}, this one takes {[*inputs]}"
-            )
+            raise ValueError(f"a language model takes {TOKEN} and states and gives {LOGITS}; this takes {[*inputs]}")
         return self
 
     @property

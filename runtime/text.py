@@ -72,7 +72,8 @@ def _step(runner: Runner, manifest: Manifest, feeds: Arrays, token: int) -> NDAr
     for state in manifest.states:
         # A copy: the runner's arrays are its own, and read again as inputs.
         feeds[state.input] = outputs[state.output].copy()
-    return outputs[LOGITS][0]
+    logits: NDArray[Any] = outputs[LOGITS][0]
+    return logits
 
 
 def _probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from conftest import formula_input
 from espnet_edge.export.onnx_from_torch import PORTABLE_OPERATORS, Batch, onnx_from_torch
+from espnet_edge.runtime.manifest import TensorInfo
 from networks import export_again, exported
 
 
@@ -105,10 +106,9 @@ def test_an_operator_outside_the_list_is_refused() -> None:
         def forward(self, x: Tensor) -> tuple[Tensor]:
             return (torch.erf(x),)
 
+    info = TensorInfo(name="image", dtype="float32", shape=(1, 3, 4, 4), layout="NCHW", meaning="")
     with pytest.raises(RuntimeError, match="operators that not every TensorRT accepts: Erf"):
-        onnx_from_torch(
-            Erf(), torch.zeros(1, 3, 4, 4), input_name="image", output_names=["y"], batch=Batch(), metadata={}
-        )
+        onnx_from_torch(Erf(), [info], output_names=["y"], batch=Batch(), metadata={})
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 128), (96, 32), (79, 47)])
