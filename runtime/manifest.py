@@ -187,9 +187,8 @@ class Manifest(_Record):
     def _sizes_agree(self) -> "Manifest":
         """Pre-processing gives what the first input takes, which is laid out as NHWC or NCHW."""
         if (self.preprocessing is None) != (self.task == "language_modelling"):
-            raise ValueError(
-                f"preprocessing is {'missing' if self.preprocessing is None else 'there'}, which does not go with {self.task}"
-            )
+            found = "missing" if self.preprocessing is None else "there"
+            raise ValueError(f"preprocessing is {found}, which does not go with {self.task}")
         if self.preprocessing is None:
             return self
         image, prepared = self.inputs[0], (self.preprocessing.height, self.preprocessing.width)

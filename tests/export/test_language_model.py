@@ -185,7 +185,7 @@ def test_the_matrices_are_the_unit() -> None:
     network = create_model("lm", width_mult=1.5, num_classes=11)
     load_seeded_weights(network)
     token = torch.tensor([4, 7])
-    states = torch.randn(2, 3, 2, 600, generator=torch.Generator().manual_seed(0)).unbind()
+    states = torch.randn(2, 3, 2, 608, generator=torch.Generator().manual_seed(0)).unbind()
     with torch.inference_mode():
         for found, expected in zip(rewritten(network, None)(token, *states), network(token, *states), strict=True):
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
@@ -201,7 +201,7 @@ def test_a_text_goes_on(command: Command, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     network, tokens = trained(), [0, 1]
     for _ in range(12):
-        logits = sequence(network, tokens)[-1]
+        logits = sequence(network, tokens)[-1].clone()
         logits[WORDS.index("<unk>")] = -torch.inf
         tokens.append(int(logits.argmax()))
     said = json.loads(answer.read_text())
@@ -304,7 +304,10 @@ def test_a_manifest_that_lies_about_states(command: Command, tmp_path: Path) -> 
     lies: list[tuple[dict[str, Any], str]] = [
         ({"states": [{"input": "hidden", "output": "logits"}]}, "hidden cannot be fed with logits"),
         ({"states": []}, "takes token and states"),
-        ({"preprocessing": None, "task": "segmentation"}, "needed there"),
+        (
+            {"preprocessing": None, "task": "segmentation"},
+            "preprocessing is missing, which does not go with segmentation",
+        ),
         ({"vocabulary": {**honest["vocabulary"], "name": "../../words.txt"}}, "no such file"),
     ]
     for changes, message in lies:
