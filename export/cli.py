@@ -28,6 +28,7 @@ app = new_app()
   espnet-export seg --width 0.5 --dataset voc --size 256x256 --out build/voc
   espnet-export seg --weights my_checkpoint.pth --photo street.jpg --out build/mine
   espnet-export cls --batch 1,4,8 --io raw --engine none --out build/cls
+  espnet-export cls --dataset coco --weights my_checkpoint.pth --out build/coco
   espnet-export det --dataset voc --size 512x512 --out build/det
   espnet-export lm --weights best.pth --vocabulary vocabulary.txt --out build/lm
 
@@ -53,13 +54,16 @@ def export_command(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="seg: cityscapes or voc; cls: imagenet; det: coco or voc; lm: ptb. [default: the first]"),
+        typer.Option(
+            help="seg: cityscapes or voc; cls: imagenet, or coco for several labels of a picture; det: coco or voc; "
+            "lm: ptb. [default: the first]"
+        ),
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(
             metavar="HEIGHTxWIDTH",
-            help="Input in pixels. [default: cityscapes 512x1024, voc 384x384, imagenet 224x224; det 300x300]",
+            help="Input in pixels. [default: cityscapes 512x1024, voc 384x384; cls 224x224; det 300x300]",
         ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N|MIN,OPT,MAX", help="One batch size, or a free one.")] = "1",
@@ -75,7 +79,7 @@ def export_command(
         typer.Option(
             "--io",
             metavar="deploy|raw",
-            help="deploy: pixels in, labels, classes or boxes out. raw: normalised float32 in, logits out.",
+            help="deploy: pixels in, labels, classes, scores or boxes out. raw: normalised float32 in, logits out.",
         ),
     ] = "deploy",
     precision: Annotated[str, typer.Option(help="fp32 is what this version exports.")] = "fp32",

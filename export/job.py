@@ -53,11 +53,13 @@ IMAGE = "image"
 _BASE_BYTES = 800_000_000
 # What the proof of a language model holds of each word of the vocabulary at each step, in several copies.
 _BYTES_PER_LOGIT = 60
-_BYTES_PER_PIXEL = {"segmentation": 1_600, "classification": 1_000, "detection": 1_000}
+_BYTES_PER_PIXEL = {"segmentation": 1_600, "classification": 1_000, "multi_label": 1_000, "detection": 1_000}
 # Classification pictures are cut from the middle of one that is this much larger, as in training.
 _CLASSIFICATION_RESIZE = 256 / 224
 # The authors' demo: boxes above this score, less overlap than this, and so many of a class.
 _SCORE_THRESHOLD, _IOU_THRESHOLD, _MAX_PER_CLASS = 0.3, 0.45, 200
+# The authors count a class as present in a picture where its logit is above 0.
+_MULTI_LABEL_THRESHOLD = 0.5
 _STATES = (StateInfo(input="hidden", output="hidden_out"), StateInfo(input="cell", output="cell_out"))
 # What the data set of a language model with the user's own words is called.
 OWN_VOCABULARY = "own"
@@ -110,6 +112,10 @@ class _Target:
         """The size of a network that takes pictures."""
         assert self.size is not None, f"{self.name} takes no pictures"
         return self.size
+
+    @property
+    def num_classes(self) -> int:
+        return self.dataset.num_classes_for(self.spec.task)
 
 
 class Progress:
@@ -238,6 +244,7 @@ def _checked_target(options: ExportOptions) -> _Target:
     size = options.size or spec.default_sizes[dataset.name]
     if size is not None and not spec.accepts(size):
         raise InputError(_size_problem(spec, size))
+    spec = spec.for_dataset(dataset.name)
     return _Target(short_name(spec), spec, width_mult, dataset, size, options.batch, options.io, vocabulary)
 
 
@@ -297,7 +304,7 @@ def _network(target: _Target, weights: WeightsChoice) -> nn.Module:
     network = create_model(
         target.spec.name,
         width_mult=target.width_mult,
-        num_classes=target.dataset.num_classes,
+        num_classes=target.num_classes,
         weights=weights.path,
     )
     if weights.path is None:
@@ -307,7 +314,9 @@ def _network(target: _Target, weights: WeightsChoice) -> nn.Module:
 
 def _onnx(target: _Target, network: nn.Module, manifest: Manifest) -> onnx.ModelProto:
     priors = prior_boxes_in_pixels(target.image_size) if target.spec.task == "detection" else None
-    module = with_io(rewritten(network, target.size), target.io, name=target.spec.name, priors=priors)
+    module = with_io(
+        rewritten(network, target.size), target.io, name=target.spec.name, dataset=target.dataset.name, priors=priors
+    )
     return onnx_from_torch(
         module,
         manifest.inputs,
@@ -406,7 +415,7 @@ def _manifest(target: _Target, weights: WeightsChoice, counts: Counts) -> Manife
         network=target.spec.name,
         width_mult=target.width_mult,
         dataset=target.dataset.name,
-        num_classes=target.dataset.num_classes,
+        num_classes=target.num_classes,
         classes=classes,
         io=target.io,
         precision="fp32",
@@ -476,7 +485,7 @@ def _step_tensors(target: _Target) -> tuple[tuple[TensorInfo, ...], tuple[Tensor
 
 
 def _raw_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postprocessing]:
-    classes = target.dataset.num_classes
+    classes = target.num_classes
     if target.spec.task == "detection":
         priors = len(prior_boxes(target.image_size))
         confidences = _tensor(target, "confidences", "float32", (priors, classes), "NPC", "before softmax")
@@ -485,13 +494,16 @@ def _raw_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postprocessin
     if target.spec.task == "segmentation":
         logits = _tensor(target, "logits", "float32", (classes, *target.image_size), "NCHW", "before softmax")
         return (logits,), Postprocessing(kind="argmax")
+    if target.spec.task == "multi_label":
+        logits = _tensor(target, "logits", "float32", (classes,), "NC", "before sigmoid")
+        return (logits,), _threshold("sigmoid_threshold")
     logits = _tensor(target, "logits", "float32", (classes,), "NC", "before softmax")
     return (logits,), Postprocessing(kind="softmax_top5")
 
 
 def _deploy_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postprocessing]:
     if target.spec.task == "detection":
-        priors, classes = len(prior_boxes(target.image_size)), target.dataset.num_classes
+        priors, classes = len(prior_boxes(target.image_size)), target.num_classes
         meaning = "left, top, right, bottom in pixels of the input; may reach beyond it"
         boxes = _tensor(target, "boxes", "float32", (priors, 4), "NPL", meaning)
         scores = _tensor(target, "scores", "float32", (priors, classes), "NPC", "softmax probability of each class")
@@ -499,6 +511,9 @@ def _deploy_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postproces
     if target.spec.task == "segmentation":
         labels = _tensor(target, "labels", "uint8", target.image_size, "NHW", "class of each pixel")
         return (labels,), Postprocessing(kind="labels")
+    if target.spec.task == "multi_label":
+        scores = _tensor(target, "scores", "float32", (target.num_classes,), "NC", "sigmoid probability of each class")
+        return (scores,), _threshold("threshold")
     best = _tensor(target, "classes", "int32", (TOP,), "NC", f"the {TOP} best classes, best first")
     scores = _tensor(target, "scores", "float32", (TOP,), "NC", "softmax probability of each of `classes`")
     return (best, scores), Postprocessing(kind="top5")
@@ -506,6 +521,10 @@ def _deploy_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postproces
 
 def _tensor(target: _Target, name: str, dtype: Any, shape: tuple[int, ...], layout: str, meaning: str) -> TensorInfo:
     return TensorInfo(name=name, dtype=dtype, shape=(target.batch.dimension, *shape), layout=layout, meaning=meaning)
+
+
+def _threshold(kind: Literal["threshold", "sigmoid_threshold"]) -> Postprocessing:
+    return Postprocessing(kind=kind, score_threshold=_MULTI_LABEL_THRESHOLD)
 
 
 def _suppression(kind: Literal["nms", "decode_nms"]) -> Postprocessing:

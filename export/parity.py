@@ -2,7 +2,8 @@
 
 The file's own graph is run, with the logits read out beside its outputs, so that the numbers stand for the file as it
 is delivered, also where it ends in a label map or in boxes. A detection network has two kinds of logits, confidences
-and locations: both are compared, and its labels are the best classes of the priors.
+and locations: both are compared, and its labels are the best classes of the priors. The labels of a multi-label
+network are its decisions, class by class: whether the logit is above 0.
 """
 
 import itertools
@@ -20,6 +21,7 @@ from torch import nn
 from ..model.deploy import Normalise, as_tuple
 from ..model.seeded import formula_image
 from ..model.spec import ModelSpec, Task
+from ..runtime.answers import sigmoid
 from ..runtime.boxes import decoded, prior_boxes_in_pixels, softmax
 from ..runtime.manifest import ParitySummary
 from .onnx_from_torch import Batch
@@ -29,16 +31,22 @@ Io = Literal["raw", "deploy"]
 
 SCHEMA_VERSION = 1
 MIN_LABEL_AGREEMENT = 0.9999
-_BASE_TOLERANCE = {"segmentation": 1e-3, "classification": 1e-4, "detection": 1e-4, "language_modelling": 1e-4}
+_BASE_TOLERANCE = {
+    "segmentation": 1e-3,
+    "classification": 1e-4,
+    "multi_label": 1e-4,
+    "detection": 1e-4,
+    "language_modelling": 1e-4,
+}
 # Largest logit that published networks give on photos; checkpoints with larger ones have that much more rounding.
 _USUAL_LOGIT = 64.0
-# The dimension of the first output that runs over the classes.
+# The dimension of the first output that runs over the classes, of which one is the best.
 _CLASS_AXIS = {"segmentation": 1, "classification": 1, "detection": 2, "language_modelling": 2}
 _TAPPED_LOGITS = ("logits_before_answer", "locations_before_answer")
 
 
 class Tolerance(BaseModel):
-    """What a case must keep. Units: those of the logits, and fractions of pixels, pictures or priors."""
+    """What a case must keep. Units: those of the logits, and fractions of pixels, pictures, priors or decisions."""
 
     max_abs_error: float
     mean_abs_error: float
@@ -47,7 +55,8 @@ class Tolerance(BaseModel):
 
 
 class ParityCase(BaseModel):
-    """One input. `undecided`: fraction of pixels whose two best logits differ by less than the tolerance.
+    """One input. `undecided`: fraction of pixels whose two best logits differ by less than the tolerance; of a
+    multi-label network the fraction of logits that differ from 0 by less.
 
     The errors are those of all kinds of logits together; `max_abs_error_by_output` has the largest of each.
     """
@@ -172,10 +181,10 @@ def compared(
         key: np.abs(ours.astype(np.float64) - theirs)
         for (key, theirs), ours in zip(expected.items(), found, strict=True)
     }
-    error, classes = _flat(errors.values()), _CLASS_AXIS[task]
+    error = _flat(errors.values())
     reference_logits = next(iter(expected.values()))
-    decided = _margin(reference_logits, classes) >= tolerance.max_abs_error
-    agree = found[0].argmax(axis=classes) == reference_logits.argmax(axis=classes)
+    decided = _margin(reference_logits, task) >= tolerance.max_abs_error
+    agree = _labels(found[0], task) == _labels(reference_logits, task)
     case = {
         "max_abs_error": float(error.max()),
         "mean_abs_error": float(error.mean()),
@@ -235,6 +244,9 @@ def _session_with_logits(model: onnx.ModelProto, spec: ModelSpec, io: Io) -> onn
 
 def _logits(graph: onnx.GraphProto, spec: ModelSpec) -> list[str]:
     """The tensors in a deployed graph that hold logits, in the order of the reference's outputs."""
+    if spec.task == "multi_label":
+        # Not by the operator's name: there may be other sigmoids inside of a network.
+        return [next(node.input[0] for node in graph.node if graph.output[0].name in node.output)]
     first = next(node.input[0] for node in graph.node if node.op_type in {"ArgMax", "Softmax"})
     if spec.task != "detection":
         return [first]
@@ -275,6 +287,7 @@ def _flat(arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
 
 def _tolerance(expected: Sequence[Floats], task: Task) -> Tolerance:
     base = _BASE_TOLERANCE[task]
+    decided = "the logit differs from 0" if task == "multi_label" else "the two best logits differ"
     largest = max(float(np.abs(array).max()) for array in expected)
     allowed = base * max(1.0, largest / _USUAL_LOGIT)
     return Tolerance(
@@ -283,13 +296,22 @@ def _tolerance(expected: Sequence[Floats], task: Task) -> Tolerance:
         label_agreement=MIN_LABEL_AGREEMENT,
         reason=(
             f"float32 rounding in another order; {base:g} for logits up to {_USUAL_LOGIT:g}, in proportion above "
-            f"(largest here {largest:.1f}); labels are compared where the two best logits differ by at least that"
+            f"(largest here {largest:.1f}); labels are compared where {decided} by at least that"
         ),
     )
 
 
-def _margin(logits: Floats, axis: int) -> Floats:
-    """Difference of the two highest logits of each pixel, picture, prior or word."""
+def _labels(logits: Floats, task: Task) -> NDArray[Any]:
+    """The best class of each pixel, picture, prior or word; for several labels whether a picture has each class."""
+    labels: NDArray[Any] = logits > 0 if task == "multi_label" else logits.argmax(axis=_CLASS_AXIS[task])
+    return labels
+
+
+def _margin(logits: Floats, task: Task) -> Floats:
+    """How far each label is from being another: the difference of the two highest logits, or of the logit from 0."""
+    if task == "multi_label":
+        return np.abs(logits)
+    axis = _CLASS_AXIS[task]
     top_two = np.partition(logits, -2, axis=axis)
     margin: Floats = np.take(top_two, -1, axis=axis) - np.take(top_two, -2, axis=axis)
     return margin
@@ -301,6 +323,8 @@ def _follow(
     """Whether the file's answers for `pixels` (N, H, W, 3) are the ones that its own logits give."""
     if spec.task == "segmentation":
         return bool(np.array_equal(answers[0], logits[0].argmax(axis=1)))
+    if spec.task == "multi_label":
+        return bool(np.allclose(answers[0], sigmoid(logits[0]), atol=1e-6))
     probabilities = softmax(logits[0])
     if spec.task == "detection":
         boxes, scores = answers

@@ -2,8 +2,9 @@
 
 Sources: VOC bit-interleaved colours and names as in the PASCAL VOC development kit; Cityscapes train ids 0..18 and
 colours as in cityscapesScripts. The official Cityscapes checkpoints have a 20th output, the ignore class, which was
-trained with weight 0. COCO: the names of its 80 categories in the order of their ids. PTB: the Penn Treebank as Mikolov
-et al. prepared it in 2010, 10,000 words with `<unk>` and `<eos>`.
+trained with weight 0. COCO: the names of its 80 categories in the order of their ids, after the background where a
+network has such a class. PTB: the Penn Treebank as Mikolov et al. prepared it in 2010, 10,000 words with `<unk>` and
+`<eos>`.
 """
 
 from dataclasses import dataclass
@@ -28,9 +29,15 @@ class Dataset:
 
     def classes_for(self, task: Task) -> tuple[tuple[str, Colour | None], ...]:
         """Name and colour of each class, as the networks for `task` call them."""
+        if task == "multi_label":
+            return self.classes[1:]  # a picture without any of the classes has no need of a background
         if task != "detection" or not self.detection_names:
             return self.classes
         return tuple((name, colour) for name, (_, colour) in zip(self.detection_names, self.classes, strict=True))
+
+    def num_classes_for(self, task: Task) -> int:
+        """How many classes the networks for `task` tell apart."""
+        return len(self.classes_for(task)) or self.num_classes
 
 
 _VOC = (

@@ -44,6 +44,7 @@ class DeployNetwork(nn.Module):
 
     segmentation: labels uint8 (N, H, W), the class of the highest logit;
     classification: classes int32 (N, 5) and scores float32 (N, 5), softmax probabilities, highest first;
+    multi_label: scores float32 (N, classes), the sigmoid probability of each class; the threshold is left to the host;
     detection: boxes float32 (N, P, 4), left, top, right, bottom in pixels of the input, and scores float32
     (N, P, classes), softmax probabilities. The weak and the doubled among them are left to the host: how many boxes
     stay depends on the picture, and engines are best with shapes that do not.
@@ -74,6 +75,8 @@ class DeployNetwork(nn.Module):
         if self.task == "segmentation":
             # By way of float32: TensorRT 8.5 converts nothing else to uint8.
             return (logits.argmax(dim=1).float().to(torch.uint8),)
+        if self.task == "multi_label":
+            return (torch.sigmoid(logits),)
         scores, classes = torch.softmax(logits, dim=1).topk(TOP, dim=1)
         return classes.to(torch.int32), scores
 
@@ -121,13 +124,18 @@ def as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def with_io(
-    network: nn.Module, io: Literal["raw", "deploy"], *, name: str, priors: NDArray[np.float32] | None = None
+    network: nn.Module,
+    io: Literal["raw", "deploy"],
+    *,
+    name: str,
+    dataset: str,
+    priors: NDArray[np.float32] | None = None,
 ) -> nn.Module:
-    """`network`, called `name` in the registry, with the inputs and outputs that `io` stands for.
+    """`network`, called `name` in the registry and made for `dataset`, with the inputs and outputs that `io` stands for.
 
     `priors`, prior boxes in pixels of the input (P, 4), are what a deployed detection network needs besides.
     """
-    spec = get_spec(name)
+    spec = get_spec(name).for_dataset(dataset)
     if spec.task == "language_modelling":
         return network.eval()  # words and states come and go as they are: there is nothing to add
     if io == "raw":
@@ -139,6 +147,7 @@ def network_from_manifest_fields(
     *,
     network: str,
     width_mult: float,
+    dataset: str,
     num_classes: int,
     io: Literal["raw", "deploy"],
     weights_source: str,
@@ -158,4 +167,4 @@ def network_from_manifest_fields(
     model = create_model(network, width_mult=width_mult, num_classes=num_classes, weights=weights)
     if weights_random:
         load_seeded_weights(model)
-    return with_io(model, io, name=network, priors=priors)
+    return with_io(model, io, name=network, dataset=dataset, priors=priors)

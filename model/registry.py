@@ -117,7 +117,8 @@ register_model(
         task="classification",
         widths=_WIDTHS,
         default_width=2.0,
-        default_sizes=_IMAGENET,
+        default_sizes={**_IMAGENET, "coco": (224, 224)},
+        other_tasks={"coco": "multi_label"},
     ),
     ESPNetV2,
 )

@@ -1,10 +1,11 @@
 """What a network is besides its layers: the names, sizes and conventions that a deployer needs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Task = Literal["classification", "segmentation", "detection", "language_modelling"]
+# "multi_label" is classification where a picture may have any number of the classes.
+Task = Literal["classification", "multi_label", "segmentation", "detection", "language_modelling"]
 
 # ImageNet statistics, RGB, of pixels scaled to 0..1; every published network of this family was trained with them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -19,6 +20,7 @@ class ModelSpec:
     None where the network takes no pictures.
     `size_multiple` m: height and width must be 0 or m - 1 modulo m; 1 means any size from `min_size` up.
     `only_sizes`: where not empty, nothing but these.
+    `other_tasks` maps the data sets that turn `task` into another one to that; see `for_dataset`.
     """
 
     name: str
@@ -28,6 +30,7 @@ class ModelSpec:
     default_sizes: Mapping[str, tuple[int, int] | None]
     size_multiple: int = 1
     only_sizes: tuple[tuple[int, int], ...] = ()
+    other_tasks: Mapping[str, Task] = field(default_factory=dict)
     min_size: int = 32
     max_size: int = 8192
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -37,6 +40,10 @@ class ModelSpec:
     def default_dataset(self) -> str:
         """The first data set listed."""
         return next(iter(self.default_sizes))
+
+    def for_dataset(self, dataset: str) -> "ModelSpec":
+        """The same network with the task that it has when it is trained on `dataset`."""
+        return replace(self, task=self.other_tasks.get(dataset, self.task))
 
     def accepts(self, size: tuple[int, int]) -> bool:
         """Whether the network runs at `size` (height, width)."""

@@ -79,7 +79,8 @@ def markdown_table(rows: Iterable[TableRow]) -> str:
 
 
 def _row(figure: PublishedFigure) -> TableRow:
-    classes = get_dataset(figure.dataset).num_classes
+    task = get_spec(figure.network).for_dataset(figure.dataset).task
+    classes = get_dataset(figure.dataset).num_classes_for(task)
     with torch.device("meta"):  # only shapes are needed: no memory, no random numbers
         model = create_model(figure.network, width_mult=figure.width_mult, num_classes=classes)
     counts = count(model, (3, *figure.size))
@@ -107,9 +108,15 @@ def _cells(row: TableRow) -> tuple[str, ...]:
         f"{row.conv_macs / 1e6:.2f}",
         f"{row.linear_macs / 1e6:.2f}",
         "" if published.macs_m is None else f"{published.macs_m:g}",
-        f"{published.accuracy:g} {published.metric} [{_source_number(published.source)}]",
+        _accuracy(published),
         f"{row.weights_mb:.2f}",
     )
+
+
+def _accuracy(published: PublishedFigure) -> str:
+    if published.accuracy is None:
+        return "not published"
+    return f"{published.accuracy:g} {published.metric} [{_source_number(published.source)}]"
 
 
 def _source_number(source: str) -> int:

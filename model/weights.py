@@ -336,7 +336,7 @@ def _published_for(network: str) -> str:
     if not widths:
         return "choose a network that has some"
     listed = "; ".join(f"{dataset} {', '.join(map(str, sorted(found)))}" for dataset, found in sorted(widths.items()))
-    return f"choose one of the published widths ({listed})"
+    return f"choose what is published ({listed})"
 
 
 def _fitting_options(published: PublishedWeights, asked: tuple[str, float, str]) -> str:

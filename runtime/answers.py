@@ -1,4 +1,4 @@
-"""Answers out: label maps, ranked classes and boxes from the network's outputs, as the manifest says."""
+"""Answers out: label maps, ranked or present classes and boxes from the network's outputs, as the manifest says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ _RANKS = 5
 
 @dataclass(frozen=True)
 class ScoredClass:
-    """One rank of a classification; `score` is the probability that the network gives."""
+    """A class of a picture; `score` is the probability that the network gives."""
 
     class_index: int
     score: float
@@ -110,6 +110,38 @@ def classification(outputs: Outputs, manifest: Manifest) -> list[list[ScoredClas
     ]
 
 
+def multi_label(outputs: Outputs, manifest: Manifest) -> list[list[ScoredClass]]:
+    """The classes of each image whose score is above the manifest's threshold, the best first, the lower on a tie.
+
+    Raises:
+        CheckError: an output is missing, has another shape, is not a number, or the manifest has no rule for it.
+    """
+    rule = manifest.postprocessing
+    if rule.kind == "threshold":
+        scores = _output(outputs, "scores", 2)
+    elif rule.kind == "sigmoid_threshold":
+        scores = sigmoid(_output(outputs, "logits", 2))
+    else:
+        raise CheckError(f"a multi-label network with postprocessing {rule.kind}; export it again")
+    if rule.score_threshold is None:
+        raise CheckError(f"the manifest says {rule.kind}, but no threshold; export the network again")
+    if scores.shape[1] != manifest.num_classes:
+        raise CheckError(
+            f"the network scored {scores.shape[1]} classes, its manifest has {manifest.num_classes}; export it again"
+        )
+    return [
+        [ScoredClass(int(i), float(of_image[i])) for i in _best_first(of_image) if of_image[i] > rule.score_threshold]
+        for of_image in scores
+    ]
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probability of each class by itself, float32, rounded once."""
+    # The same as 1 / (1 + exp(-x)), whose exponential could overflow.
+    scores: NDArray[np.float32] = (0.5 + 0.5 * np.tanh(0.5 * logits.astype(np.float64))).astype(np.float32)
+    return scores
+
+
 def detection(outputs: Outputs, manifest: Manifest) -> list[list[ScoredBox]]:
     """The boxes of each image in pixels of the network's input, the best first, after the manifest's suppression.
 
@@ -146,11 +178,18 @@ def detection(outputs: Outputs, manifest: Manifest) -> list[list[ScoredBox]]:
             iou_threshold=rule.iou_threshold,
             max_per_class=rule.max_per_class,
         )
-        order = np.argsort(-found.scores, kind="stable")
         answers.append(
-            [ScoredBox(int(found.labels[i]), float(found.scores[i]), *map(float, found.boxes[i])) for i in order]
+            [
+                ScoredBox(int(found.labels[i]), float(found.scores[i]), *map(float, found.boxes[i]))
+                for i in _best_first(found.scores)
+            ]
         )
     return answers
+
+
+def _best_first(scores: NDArray[Any]) -> NDArray[np.intp]:
+    """The order of `scores` from the highest down; equal ones stay in order."""
+    return np.argsort(-scores, kind="stable")
 
 
 def _output(outputs: Outputs, name: str, dimensions: int) -> NDArray[Any]:

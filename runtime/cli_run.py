@@ -1,4 +1,4 @@
-"""espnet-run: photos in, coloured masks, ranked classes or boxes out; or a text in, and how it goes on."""
+"""espnet-run: photos in, coloured masks, classes or boxes out; or a text in, and how it goes on."""
 
 import io
 import json
@@ -16,7 +16,15 @@ from rich.progress import Progress
 from ..commands import check_output_file, console, new_app, run
 from ..errors import CheckError, InputError
 from ..files import write_bytes, write_text
-from .answers import Outputs, classification, detection, present_classes, resize_labels, segmentation
+from .answers import (
+    Outputs,
+    classification,
+    detection,
+    multi_label,
+    present_classes,
+    resize_labels,
+    segmentation,
+)
 from .box_pictures import boxes_over
 from .images import Pixels, load_photo, preprocess, to_input
 from .labels import class_names
@@ -102,7 +110,8 @@ def espnet_run(
 
     Segmentation writes DIR/NAME.overlay.png (the photo under the colours of its classes, with a legend) and
     DIR/NAME.labels.png (grey, each pixel is its class number), both at the photo's own size, and prints the share of
-    each class. Classification prints the five most probable classes, and with --out writes DIR/NAME.classes.json.
+    each class. Classification prints the five most probable classes, multi-label classification all classes above the
+    threshold of the manifest; with --out both write DIR/NAME.classes.json.
     Detection prints what it finds and where, in pixels of the photo, and with --out writes DIR/NAME.boxes.png (the
     photo with the boxes, their classes and scores) and DIR/NAME.boxes.json.
     NAME is the photo's name without its ending, or with it where two photos share the rest.
@@ -117,6 +126,7 @@ def espnet_run(
       espnet-run --engine build/seg/seg.onnx street.jpg --out build/pictures
       espnet-run --engine build/seg/seg.onnx photos/*.png --out build/pictures --opacity 0.3
       espnet-run --engine build/cls/cls.onnx cat.jpg dog.jpg --labels names.txt --json answers.json
+      espnet-run --engine build/coco/cls.onnx street.jpg
       espnet-run --engine build/det/det.onnx street.jpg --out build/pictures
       espnet-run --engine build/lm/lm.onnx --vocabulary vocabulary.txt --text "the old lighthouse"
 
@@ -225,7 +235,7 @@ def _planned(images: Sequence[Path], out: Path | None, manifest: Manifest) -> li
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: --out is a file, not a folder; name another")
     names = _result_names(unique)
-    if manifest.task == "classification":
+    if manifest.task in {"classification", "multi_label"}:
         return [_Photo(image, classes=out / f"{name}.classes.json") for image, name in zip(unique, names, strict=True)]
     if manifest.task == "detection":
         return [
@@ -352,17 +362,20 @@ def _segmented(photo: _Photo, pixels: Pixels, outputs: Outputs, job: _Job) -> di
 
 
 def _classified(photo: _Photo, outputs: Outputs, job: _Job) -> dict[str, Any]:
-    result = {
-        "image": str(photo.path),
-        "classes": [
-            {
-                "class_index": scored.class_index,
-                "name": class_name(scored.class_index, job.classes),
-                "score": scored.score,
-            }
-            for scored in classification(outputs, job.manifest)[0]
-        ],
-    }
+    result: dict[str, Any] = {"image": str(photo.path)}
+    if job.manifest.task == "multi_label":
+        result["score_threshold"] = job.manifest.postprocessing.score_threshold
+        found = multi_label(outputs, job.manifest)[0]
+    else:
+        found = classification(outputs, job.manifest)[0]
+    result["classes"] = [
+        {
+            "class_index": scored.class_index,
+            "name": class_name(scored.class_index, job.classes),
+            "score": scored.score,
+        }
+        for scored in found
+    ]
     if photo.classes is not None:
         _write_json(photo.classes, result)
     return result
@@ -407,6 +420,9 @@ def _print_result(result: dict[str, Any]) -> None:
     if "boxes" in result:
         _print_boxes(result)
         return
+    if "score_threshold" in result:
+        _print_present(result)
+        return
     width = max(len(entry["name"]) for entry in result["classes"])
     for rank, entry in enumerate(result["classes"], 1):
         if "share" in entry:
@@ -417,10 +433,23 @@ def _print_result(result: dict[str, Any]) -> None:
         print(f"  -> {result['overlay']}, {result['labels']}")
 
 
+def _print_present(result: dict[str, Any]) -> None:
+    classes = result["classes"]
+    if not classes:
+        _print_nothing(result)
+    width = max((len(entry["name"]) for entry in classes), default=0)
+    for entry in classes:
+        print(f"  {entry['name']:{width}}  {entry['score']:.4f}")
+
+
+def _print_nothing(result: dict[str, Any]) -> None:
+    print(f"  nothing with a score above {result['score_threshold']:g}")
+
+
 def _print_boxes(result: dict[str, Any]) -> None:
     boxes = result["boxes"]
     if not boxes:
-        print(f"  nothing with a score above {result['score_threshold']:g}")
+        _print_nothing(result)
     listed = boxes[:_LISTED_BOXES]
     width = max((len(entry["name"]) for entry in listed), default=0)
     for entry in listed:

@@ -23,6 +23,15 @@ Level = Annotated[int, Field(ge=0, le=255)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+# What the host may have to do with the outputs, by task; `Postprocessing` says what each means.
+_KINDS_OF_TASK = {
+    "classification": ("top5", "softmax_top5"),
+    "multi_label": ("threshold", "sigmoid_threshold"),
+    "segmentation": ("labels", "argmax"),
+    "detection": ("nms", "decode_nms"),
+    "language_modelling": ("next_word",),
+}
+
 
 class _Record(BaseModel):
     # Unknown fields are let through: a newer writer may say more than this reader needs.
@@ -75,13 +84,17 @@ class Postprocessing(_Record):
 
     "labels": nothing, the output is the label map. "argmax": class of the highest logit, the lowest class on a tie.
     "top5": nothing, classes and scores come sorted. "softmax_top5": softmax, then the five highest.
+    "threshold": take the classes whose score is above `score_threshold`. "sigmoid_threshold": before that, the sigmoid
+    of each logit.
     "nms": for each class but 0, the background, take the boxes whose score is above `score_threshold`; from the best
     score down, drop those that overlap a kept one by an intersection over union above `iou_threshold`; keep at most
     `max_per_class`. "decode_nms": before that, softmax of the confidences, and boxes from the locations.
     "next_word": softmax, then choose a word, which is the next token; `states` of the manifest are fed back.
     """
 
-    kind: Literal["labels", "argmax", "top5", "softmax_top5", "nms", "decode_nms", "next_word"]
+    kind: Literal[
+        "labels", "argmax", "top5", "softmax_top5", "threshold", "sigmoid_threshold", "nms", "decode_nms", "next_word"
+    ]
     score_threshold: Fraction | None = None
     iou_threshold: Fraction | None = None
     max_per_class: Annotated[int, Field(ge=1)] | None = None
@@ -161,7 +174,7 @@ class Manifest(_Record):
 
     schema_version: int = SCHEMA_VERSION
     name: str
-    task: Literal["classification", "segmentation", "detection", "language_modelling"]
+    task: Literal["classification", "multi_label", "segmentation", "detection", "language_modelling"]
     network: str
     width_mult: float
     dataset: str
@@ -195,6 +208,16 @@ class Manifest(_Record):
         height_at = image.layout.find("H")
         if height_at >= 0 and image.shape[height_at : height_at + 2] != prepared:
             raise ValueError(f"preprocessing makes {prepared}, input {image.name} is {image.shape}")
+        return self
+
+    @model_validator(mode="after")
+    def _postprocessing_fits(self) -> "Manifest":
+        """The host does something that gives an answer to the task, and knows the threshold where it needs one."""
+        kind, kinds = self.postprocessing.kind, _KINDS_OF_TASK[self.task]
+        if kind not in kinds:
+            raise ValueError(f"postprocessing {kind!r} is not for {self.task}, which has {', '.join(kinds)}")
+        if self.task == "multi_label" and self.postprocessing.score_threshold is None:
+            raise ValueError(f"postprocessing {kind!r} needs a score_threshold, and there is none")
         return self
 
     @model_validator(mode="after")

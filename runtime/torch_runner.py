@@ -73,6 +73,7 @@ def _network(artefact: Path, manifest: Manifest) -> nn.Module:
     return network_from_manifest_fields(
         network=manifest.network,
         width_mult=manifest.width_mult,
+        dataset=manifest.dataset,
         num_classes=manifest.num_classes,
         io=manifest.io,
         weights_source=manifest.weights.source,

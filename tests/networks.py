@@ -31,10 +31,7 @@ DETECTION_SIZE = (300, 300)
 @cache
 def detection_folder() -> Path:
     """A whole export of the detection network for VOC with seeded weights; it is made once, for it takes a while."""
-    folder = Path(tempfile.mkdtemp(prefix="espnet-edge-tests-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    export(ExportOptions(model="det", dataset="voc", out=folder, weights="random", engine="none"), Progress())
-    return folder
+    return _exported_folder(ExportOptions(model="det", dataset="voc", out=_folder(), weights="random", engine="none"))
 
 
 def detection() -> tuple[nn.Module, onnx.ModelProto]:
@@ -42,6 +39,43 @@ def detection() -> tuple[nn.Module, onnx.ModelProto]:
     network = create_model("det", num_classes=21)
     load_seeded_weights(network)
     return network, onnx.load(detection_folder() / "det.onnx")
+
+
+MULTI_LABEL_SIZE = (64, 64)
+
+
+@cache
+def multi_label_folder(io: Any = "deploy") -> Path:
+    """A whole export of the multi-label classifier with seeded weights; each is made once."""
+    options = ExportOptions(
+        model="cls",
+        width_mult=0.5,
+        dataset="coco",
+        size=MULTI_LABEL_SIZE,
+        io=io,
+        out=_folder(),
+        weights="random",
+        engine="none",
+    )
+    return _exported_folder(options)
+
+
+def multi_label() -> tuple[nn.Module, onnx.ModelProto]:
+    """The reference of `multi_label_folder`, and a copy of its file."""
+    network = create_model("cls", width_mult=0.5, num_classes=80)
+    load_seeded_weights(network)
+    return network, onnx.load(multi_label_folder() / "cls.onnx")
+
+
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="espnet-edge-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _exported_folder(options: ExportOptions) -> Path:
+    export(options, Progress())
+    return options.out
 
 
 def exported(name: str, io: Any, size: tuple[int, int], batch: Batch = ONE) -> tuple[nn.Module, onnx.ModelProto]:
@@ -54,7 +88,8 @@ def exported(name: str, io: Any, size: tuple[int, int], batch: Batch = ONE) -> t
 def _exported(name: str, io: Any, size: tuple[int, int], batch: Batch) -> tuple[nn.Module, bytes]:
     network = create_model(name, width_mult=0.5)
     load_seeded_weights(network)
-    return with_io(network, io, name=name), export_again(network, name, io, size, batch)
+    dataset = get_spec(name).default_dataset
+    return with_io(network, io, name=name, dataset=dataset), export_again(network, name, io, size, batch)
 
 
 def export_again(network: nn.Module, name: str, io: Any, size: tuple[int, int], batch: Batch = ONE) -> bytes:
@@ -62,7 +97,7 @@ def export_again(network: nn.Module, name: str, io: Any, size: tuple[int, int], 
     shape, dtype = ((*size, 3), "uint8") if io == "deploy" else ((3, *size), "float32")
     image = TensorInfo(name="image", dtype=dtype, shape=(batch.dimension, *shape), layout="", meaning="")
     model = onnx_from_torch(
-        with_io(rewritten(network, size), io, name=name),
+        with_io(rewritten(network, size), io, name=name, dataset=get_spec(name).default_dataset),
         [image],
         output_names=OUTPUTS[get_spec(name).task][io],
         batch=batch,

@@ -375,6 +375,7 @@ def published_like(conv_artefact):
             "network": "espnetv2_cls",
             "width_mult": 0.5,
             "num_classes": 10,
+            "postprocessing": {"kind": "top5"},
             "inputs": [info("image", "uint8", (1, 64, 64, 3))],
             "outputs": [info("classes", "int32", (1, 5)), info("scores", "float32", (1, 5))],
         }
@@ -391,6 +392,7 @@ def test_torch_rebuilds_the_network_of_the_manifest(published_like):
     network = network_from_manifest_fields(
         network="espnetv2_cls",
         width_mult=0.5,
+        dataset="custom",
         num_classes=10,
         io="deploy",
         weights_source="none",
