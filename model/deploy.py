@@ -131,7 +131,7 @@ def with_io(
     dataset: str,
     priors: NDArray[np.float32] | None = None,
 ) -> nn.Module:
-    """`network`, called `name` in the registry and made for `dataset`, with the inputs and outputs that `io` stands for.
+    """`network`, `name` in the registry, made for `dataset`, with the inputs and outputs that `io` stands for.
 
     `priors`, prior boxes in pixels of the input (P, 4), are what a deployed detection network needs besides.
     """

@@ -101,6 +101,8 @@ def test_weights_from_a_file_are_named(command: Command, tmp_path: Path) -> None
         (["seg", "--width", "wide"], 2, ["--width", "--help"]),
         (["seg", "--dataset", "kitti"], 2, ["'kitti' is unknown", "cityscapes"]),
         (["seg", "--dataset", "imagenet"], 2, ["no form for data set imagenet", "cityscapes, voc"]),
+        (["cls", "--dataset", "voc"], 2, ["no form for data set voc", "there are imagenet, coco"]),
+        (["mobilenetv2", "--dataset", "coco"], 2, ["no form for data set coco", "there are imagenet"]),
         (["seg", "--size", "360x640"], 2, ["360x640", "0 or 15 modulo 16", "352x640", "367x640"]),
         (["seg", "--size", "1080x1920"], 2, ["1072x1920", "1087x1920"]),
         (["seg", "--size", "16x16"], 2, ["32 to 8192", "32x32"]),

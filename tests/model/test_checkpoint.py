@@ -77,6 +77,15 @@ def test_other_classes_names_both(source: nn.Module, tmp_path: Path) -> None:
     assert "width 0.5, 20 classes; asked for is ESPNetv2 segmentation, width 0.5, 21 classes" in message
 
 
+@pytest.mark.parametrize(("found", "asked"), [(1000, 80), (80, 1000)])
+def test_a_classifier_of_other_classes_names_both(found: int, asked: int, tmp_path: Path) -> None:
+    path = save(official_state(create_model("cls", width_mult=0.5, num_classes=found)), tmp_path / "w.pth")
+    message = refusal(create_model("cls", width_mult=0.5, num_classes=asked), path)
+    assert f"holds ESPNetv2 classification, width 0.5, {found} classes; asked for is" in message
+    assert f"width 0.5, {asked} classes (classifier.weight is ({found}, 1024), not ({asked}, 1024))" in message
+    assert "choose the options that fit the file, or another --weights" in message
+
+
 def test_another_task_names_both(source: nn.Module, tmp_path: Path) -> None:
     message = refusal(create_model("cls", width_mult=0.5), save(official_state(source), tmp_path / "w.pth"))
     assert "holds ESPNetv2 segmentation, width 0.5" in message

@@ -284,3 +284,29 @@ def test_detection_has_its_own_names() -> None:
     assert {0: "__background__", 1: "person", 12: "stop sign", 13: "parking meter", 80: "toothbrush"}.items() <= dict(
         enumerate(names)
     ).items()
+
+
+def test_multi_label_has_the_objects_without_a_background() -> None:
+    coco, imagenet = get_dataset("coco"), get_dataset("imagenet")
+    names = [name for name, _ in coco.classes_for("multi_label")]
+    assert [names[i] for i in (0, 1, 56, 79)] == ["person", "bicycle", "chair", "toothbrush"]
+    assert names == [name for name, _ in coco.classes_for("detection")][1:]
+    assert (coco.num_classes_for("multi_label"), coco.num_classes_for("detection")) == (80, 81)
+    assert imagenet.num_classes_for("classification") == 1000
+
+
+def test_the_data_set_makes_the_classifier_multi_label() -> None:
+    spec = get_spec("cls")
+    assert (spec.task, spec.default_dataset) == ("classification", "imagenet")
+    assert spec.for_dataset("coco").task == "multi_label"
+    assert spec.for_dataset("imagenet") == spec
+    assert get_spec("det").for_dataset("coco").task == "detection"
+    assert "coco" not in get_spec("mobilenetv2").default_sizes
+
+
+def test_multi_label_differs_in_the_last_layer_only() -> None:
+    many, few = create_model("cls", width_mult=0.5), create_model("espnetv2_cls", width_mult=0.5, num_classes=80)
+    shapes = {name: tensor.shape for name, tensor in few.state_dict().items()}
+    others = {name: tensor.shape for name, tensor in many.state_dict().items() if tensor.shape != shapes.pop(name)}
+    assert others == {"classifier.weight": (1000, 1024), "classifier.bias": (1000,)}
+    assert not shapes

@@ -484,6 +484,9 @@ def test_auto_without_a_published_file_is_random_and_says_so(offline: None) -> N
     for part in ("RANDOM WEIGHTS", "width 1.25, voc", "voc 0.5, 1.0, 1.5, 2.0", "--weights FILE"):
         assert part in warnings[0]
     assert resolve_seg("auto", warnings, network="mobilenetv1", dataset="imagenet").random
+    assert resolve_seg("auto", warnings, network="espnetv2_cls", width_mult=2.0, dataset="coco").random
+    assert "no weights are published for espnetv2_cls, width 2.0, coco" in warnings[-1]
+    assert "(imagenet 0.5, 1.0, 1.25, 1.5, 2.0), or pass --weights FILE" in warnings[-1]
 
 
 def test_auto_never_hides_a_wrong_checksum(server: Server, listed: None) -> None:

@@ -11,9 +11,11 @@ from espnet_edge.runtime.answers import (
     class_shares,
     classification,
     detection,
+    multi_label,
     present_classes,
     resize_labels,
     segmentation,
+    sigmoid,
 )
 from espnet_edge.runtime.boxes import prior_boxes_in_pixels
 from espnet_edge.runtime.manifest import Manifest, Postprocessing, Preprocessing
@@ -68,6 +70,51 @@ def test_softmax_is_stable_and_ranks_the_lower_class_first_on_a_tie():
 def test_fewer_than_five_classes_give_fewer_ranks():
     found = classification({"logits": np.zeros((2, 3), np.float32)}, manifest("softmax_top5"))
     assert [[scored.class_index for scored in ranks] for ranks in found] == [[0, 1, 2]] * 2
+
+
+def threshold_manifest(kind="threshold", num_classes=4, threshold=0.5):
+    postprocessing = Postprocessing(kind=kind, score_threshold=threshold)
+    return Manifest.model_construct(task="multi_label", num_classes=num_classes, postprocessing=postprocessing)
+
+
+def test_classes_above_the_threshold_come_best_first():
+    scores = np.array([[0.5, 0.75, 0.875, 0.75], [0.5, 0.25, 0.0, 0.4375]], np.float32)
+    first, second = multi_label({"scores": scores}, threshold_manifest())
+    assert first == [ScoredClass(2, 0.875), ScoredClass(1, 0.75), ScoredClass(3, 0.75)]
+    assert second == []
+    [first, _] = multi_label({"scores": scores}, threshold_manifest(threshold=0.8))
+    assert first == [ScoredClass(2, 0.875)]
+
+
+def test_raw_logits_become_probabilities_of_each_class_by_itself():
+    logits = np.array([[0, 1, -1, 1e4]], np.float32)
+    [found] = multi_label({"logits": logits}, threshold_manifest("sigmoid_threshold"))
+    assert found == [ScoredClass(3, 1.0), ScoredClass(1, pytest.approx(1 / (1 + np.exp(-1))))]
+
+
+def test_sigmoid_of_any_number_is_a_probability():
+    logits = np.array([-3e38, -1000, -20, -1, 0, 1e-3, 30, 3e38], np.float32)
+    with np.errstate(over="ignore"):
+        expected = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    found = sigmoid(logits)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "described", "problem"),
+    [
+        ({"logits": np.zeros((1, 4), np.float32)}, {}, "no output 'scores', only logits"),
+        ({"scores": np.zeros((1, 3), np.float32)}, {}, "scored 3 classes, its manifest has 4"),
+        ({"scores": np.zeros(4, np.float32)}, {}, "not 2 dimensions"),
+        ({"scores": np.full((1, 4), np.nan, np.float32)}, {}, "not finite"),
+        ({"scores": np.zeros((1, 4), np.float32)}, {"threshold": None}, "says threshold, but no threshold"),
+        ({"scores": np.zeros((1, 4), np.float32)}, {"kind": "top5"}, "with postprocessing top5"),
+    ],
+)
+def test_scores_that_cannot_be(outputs, described, problem):
+    with pytest.raises(CheckError, match=problem):
+        multi_label(outputs, threshold_manifest(**described))
 
 
 RULE = {"score_threshold": 0.3, "iou_threshold": 0.45, "max_per_class": 2}

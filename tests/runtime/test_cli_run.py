@@ -26,7 +26,7 @@ def save_onnx(path, nodes, given, gives):
     onnx.save(model, path)
 
 
-def write_manifest(path, *, task, io, postprocessing, given, gives, **changes):
+def write_manifest(path, *, task, io, postprocessing, given, gives, score_threshold=None, **changes):
     sha256 = sha256_of(path)
     Manifest.model_validate(
         {
@@ -50,7 +50,7 @@ def write_manifest(path, *, task, io, postprocessing, given, gives, **changes):
                 "std": (0.25, 0.25, 0.25),
                 "normalise_in_graph": io == "deploy",
             },
-            "postprocessing": {"kind": postprocessing},
+            "postprocessing": {"kind": postprocessing, "score_threshold": score_threshold},
             "macs": {"conv": 0, "linear": 0},
             "params": 0,
             "weights": {"source": "none", "sha256": None, "random": False},
@@ -109,6 +109,35 @@ def classifier(tmp_path):
         gives={"name": "logits", "dtype": "float32", "shape": gives[2], "layout": "NC", "meaning": "logits"},
     )
     return path
+
+
+@pytest.fixture
+def multi_label(tmp_path):
+    """The network of `classifier` for pictures of several classes: logits out, or their sigmoids."""
+    path = tmp_path / "cls.onnx"
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["logits"], axis=1),
+    ]
+
+    def build(name="logits", threshold=0.5):
+        answer = [] if name == "logits" else [helper.make_node("Sigmoid", ["logits"], ["scores"])]
+        given, gives = ("image", TensorProto.FLOAT, (1, 3, HEIGHT, WIDTH)), (name, TensorProto.FLOAT, (1, 3))
+        save_onnx(path, [*nodes, *answer], given, gives)
+        kind = "sigmoid_threshold" if name == "logits" else "threshold"
+        write_manifest(
+            path,
+            task="multi_label",
+            io="raw",
+            postprocessing=kind,
+            score_threshold=threshold,
+            given={"name": "image", "dtype": "float32", "shape": given[2], "layout": "NCHW", "meaning": "photo"},
+            gives={"name": name, "dtype": "float32", "shape": gives[2], "layout": "NC", "meaning": name},
+            classes=[{"name": name} for name in ("red thing", "green thing", "blue thing")],
+        )
+        return path
+
+    return build
 
 
 @pytest.fixture
@@ -237,6 +266,55 @@ def test_classification_with_names_and_a_folder(tmp_path, classifier):
     assert files_in(tmp_path / "out") == ["a.classes.json"]
     best = json.loads((tmp_path / "out" / "a.classes.json").read_text())["classes"][0]
     assert (best["class_index"], best["name"]) == (2, "Äther")
+
+
+@pytest.mark.parametrize("output", ["logits", "scores"])
+def test_multi_label_prints_the_classes_above_the_threshold(tmp_path, multi_label, output):
+    bright = photo(tmp_path / "bright.png", left=(255, 230, 140), right=(255, 230, 140))
+    blue = photo(tmp_path / "blue.png", left=BLUE, right=BLUE)
+    out, answers = tmp_path / "out", tmp_path / "answers.json"
+    done = espnet_run("--engine", multi_label(output), bright, blue, "--out", out, "--json", answers)
+    assert (done.returncode, done.stderr) == (0, "")
+    # Sigmoids of (level / 255 - 0.5) / 0.25.
+    assert done.stdout.splitlines() == [
+        str(bright),
+        "  red thing    0.8808",
+        "  green thing  0.8331",
+        "  blue thing   0.5489",
+        str(blue),
+        "  blue thing  0.8331",
+    ]
+    assert files_in(out) == ["blue.classes.json", "bright.classes.json"]
+    content = json.loads((out / "blue.classes.json").read_text())
+    assert content["score_threshold"] == 0.5
+    assert content["classes"] == [{"class_index": 2, "name": "blue thing", "score": pytest.approx(0.8331, abs=1e-3)}]
+    summary = json.loads(answers.read_text())
+    assert summary["task"] == "multi_label"
+    assert [[entry["class_index"] for entry in image["classes"]] for image in summary["images"]] == [[0, 1, 2], [2]]
+
+
+def test_multi_label_may_find_nothing(tmp_path, multi_label):
+    black = photo(tmp_path / "black.png", left=(0, 0, 0), right=(0, 0, 0))
+    done = espnet_run("--engine", multi_label(), black, "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [str(black), "  nothing with a score above 0.5"]
+    assert json.loads((tmp_path / "out" / "black.classes.json").read_text())["classes"] == []
+
+
+def test_multi_label_without_a_rule_that_fits_is_refused(tmp_path, multi_label):
+    engine, picture = multi_label(), photo(tmp_path / "a.png")
+    manifest = json.loads(manifest_path(engine).read_text())
+    for rule, problem in (
+        ({"kind": "softmax_top5"}, "'softmax_top5' is not for multi_label"),
+        ({"kind": "threshold"}, "needs a score_threshold"),
+        ({"kind": "threshold", "score_threshold": 2}, "less than or equal to 1"),
+    ):
+        manifest_path(engine).write_text(json.dumps({**manifest, "postprocessing": rule}))
+        assert_refused(espnet_run("--engine", engine, picture), 4, problem, "export again")
+    rule = {"kind": "threshold", "score_threshold": 0.5}
+    manifest_path(engine).write_text(json.dumps({**manifest, "postprocessing": rule}))
+    done = espnet_run("--engine", engine, picture)
+    assert (done.returncode, "no output 'scores'" in done.stderr) == (4, True)
 
 
 def test_detection_finds_boxes_in_pixels_of_the_photo(tmp_path, detector):

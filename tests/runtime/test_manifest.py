@@ -118,3 +118,30 @@ def test_values_that_no_export_writes(artefact, where, value):
     manifest_path(artefact).write_text(json.dumps(content))
     with pytest.raises(CheckError, match="not a manifest, "):
         load_manifest(artefact)
+
+
+@pytest.mark.parametrize(
+    ("task", "postprocessing", "problem"),
+    [
+        ("multi_label", {"kind": "top5"}, "'top5' is not for multi_label, which has threshold, sigmoid_threshold"),
+        ("classification", {"kind": "threshold", "score_threshold": 0.5}, "'threshold' is not for classification"),
+        ("segmentation", {"kind": "nms"}, "'nms' is not for segmentation, which has labels, argmax"),
+        ("detection", {"kind": "sigmoid_threshold", "score_threshold": 0.5}, "which has nms, decode_nms"),
+        ("multi_label", {"kind": "threshold"}, "'threshold' needs a score_threshold, and there is none"),
+        ("multi_label", {"kind": "sigmoid_threshold", "score_threshold": 1.5}, "less than or equal to 1"),
+        ("multi_label", {"kind": "threshold", "score_threshold": -0.1}, "greater than or equal to 0"),
+        ("multi_label", {"kind": "threshold", "score_threshold": "high"}, "score_threshold"),
+        ("multi-label", {"kind": "threshold", "score_threshold": 0.5}, "task"),
+    ],
+)
+def test_an_answer_that_does_not_fit_the_task(artefact, task, postprocessing, problem):
+    change(artefact, task=task, postprocessing=postprocessing)
+    with pytest.raises(CheckError, match=f"not a manifest, .*{problem}"):
+        load_manifest(artefact)
+
+
+@pytest.mark.parametrize("kind", ["threshold", "sigmoid_threshold"])
+def test_multi_label_says_its_threshold(artefact, kind):
+    change(artefact, task="multi_label", postprocessing={"kind": kind, "score_threshold": 0.25})
+    rule = load_manifest(artefact).postprocessing
+    assert (rule.kind, rule.score_threshold) == (kind, 0.25)
