@@ -114,7 +114,7 @@ def _cells(row: TableRow) -> tuple[str, ...]:
 
 
 def _accuracy(published: PublishedFigure) -> str:
-    if published.accuracy is None:
+    if published.source is None:
         return "not published"
     return f"{published.accuracy:g} {published.metric} [{_source_number(published.source)}]"
 

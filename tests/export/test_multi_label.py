@@ -188,7 +188,7 @@ def test_an_engine_builds(io: str) -> None:
     builder = seam.find_builder("tensorrt-rtx")
     assert isinstance(builder, seam.Builder)
     data = (multi_label_folder(io) / "cls.onnx").read_bytes()
-    engine = seam.engine_from_onnx(builder, data, input_name="image", batch=ONE, compute_capabilities=())
+    engine = seam.engine_from_onnx(builder, data, batch=ONE, compute_capabilities=())
     assert len(engine.data) > 1_000_000
 
 
