@@ -1,11 +1,12 @@
 """What the authors print about their networks: multiply-accumulates in millions and accuracy in percent.
 
 Facts with their sources; nothing here is measured by us. Conventions differ: see `NOTES`. Multi-label classification
-is in the authors' code and paper, but no figure of it was found.
+and the language model are in the paper, but no figure of them was found.
 """
 
 from dataclasses import dataclass
 
+from .eru_lm import UNITS
 from .weights import PublishedWeights, published_weights
 
 _ESPNETV2 = "README of sacmehta/EdgeNets"
@@ -29,13 +30,14 @@ NOTES = {
 class PublishedFigure:
     """One row of somebody's table. `size` is (height, width); `macs_m` is in millions as printed.
 
-    `macs_m`, and `metric` with `accuracy` and `source`, are None where nothing was published.
+    `size` is None for a network that takes no pictures; `macs_m`, and `metric` with `accuracy` and `source`, are None
+    where nothing was published.
     """
 
     network: str
     width_mult: float
     dataset: str
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     macs_m: float | None
     metric: str | None
     accuracy: float | None
@@ -70,11 +72,11 @@ _BASELINES = {
 def published_figures(networks: tuple[str, ...]) -> tuple[PublishedFigure, ...]:
     """The rows of `networks`, by full name, in the order of the names, then data set, size and width.
 
-    Multi-label classification has rows without figures.
+    Multi-label classification and the language model have rows without figures.
     """
-    rows = [*_espnetv2_rows(), *_multi_label_rows(), *_baseline_rows()]
+    rows = [*_espnetv2_rows(), *_rows_without_figures(), *_baseline_rows()]
     chosen = [row for row in rows if row.network in networks]
-    return tuple(sorted(chosen, key=lambda row: (row.network, row.dataset, row.size, row.width_mult)))
+    return tuple(sorted(chosen, key=lambda row: (row.network, row.dataset, row.size or (), row.width_mult)))
 
 
 def _espnetv2_rows() -> list[PublishedFigure]:
@@ -95,11 +97,12 @@ def _espnetv2_rows() -> list[PublishedFigure]:
     ]
 
 
-def _multi_label_rows() -> list[PublishedFigure]:
-    size = (224, 224)
+def _rows_without_figures() -> list[PublishedFigure]:
+    classifiers = [("espnetv2_cls", width, "coco", (224, 224)) for width in _ESPNETV2_MACS["imagenet", (224, 224)]]
+    language_models = [("eru_lm", width, "ptb", None) for width in UNITS]
     return [
-        PublishedFigure("espnetv2_cls", width, "coco", size, macs_m=None, metric=None, accuracy=None, source=None)
-        for width in _ESPNETV2_MACS["imagenet", size]
+        PublishedFigure(*facts, macs_m=None, metric=None, accuracy=None, source=None)
+        for facts in (*classifiers, *language_models)
     ]
 
 

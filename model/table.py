@@ -28,12 +28,12 @@ _TEXT_COLUMNS = 4
 
 @dataclass(frozen=True)
 class TableRow:
-    """One network at one width, data set and size. MACs of one image; `weights_mb` is the size of float32 weights."""
+    """One network at one width, data set and size. MACs of one image or word; `weights_mb`: float32 weights."""
 
     network: str
     width_mult: float
     dataset: str
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     params: int
     conv_macs: int
     linear_macs: int
@@ -83,7 +83,7 @@ def _row(figure: PublishedFigure) -> TableRow:
     classes = get_dataset(figure.dataset).num_classes_for(task)
     with torch.device("meta"):  # only shapes are needed: no memory, no random numbers
         model = create_model(figure.network, width_mult=figure.width_mult, num_classes=classes)
-    counts = count(model, (3, *figure.size))
+    counts = count(model, (3, *figure.size) if figure.size else None)
     return TableRow(
         network=short_name(get_spec(figure.network)),
         width_mult=figure.width_mult,
@@ -103,7 +103,7 @@ def _cells(row: TableRow) -> tuple[str, ...]:
         row.network,
         f"{row.width_mult:g}",
         row.dataset,
-        f"{row.size[0]}x{row.size[1]}",
+        f"{row.size[0]}x{row.size[1]}" if row.size else "one word",
         f"{row.params:,}",
         f"{row.conv_macs / 1e6:.2f}",
         f"{row.linear_macs / 1e6:.2f}",

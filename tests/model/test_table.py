@@ -33,7 +33,7 @@ def test_every_network_and_width_is_there_but_the_unpublished() -> None:
 def test_the_published_figures_of_espnetv2_follow_from_our_counts() -> None:
     for name in ("cls", "seg"):
         for row in table_rows(name):
-            if row.published.macs_m is None:
+            if row.published.macs_m is None or row.size is None:
                 continue
             bias_adds = {"cityscapes": 20, "voc": 21}.get(row.dataset, 0) * (row.size[0] // 2) * (row.size[1] // 2)
             official = (row.conv_macs + bias_adds / 2) / 1e6
