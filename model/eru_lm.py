@@ -55,7 +55,7 @@ class GroupLinear(nn.Module):
         super().__init__()
         self.groups = groups
         self.weight = nn.Parameter(torch.empty(out_features, in_features // groups))
-        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+        nn.init.kaiming_uniform_(self.weight, nonlinearity="linear")
 
     def forward(self, x: Tensor) -> Tensor:
         """Map each vector."""
@@ -76,7 +76,7 @@ class DilatedBranches(nn.Module):
         super().__init__()
         self.shape = (_BRANCHES, _TAPS, vectors, features)
         self.weight = nn.Parameter(torch.empty(_BRANCHES * vectors * features, _TAPS))
-        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+        nn.init.kaiming_uniform_(self.weight, nonlinearity="linear")
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., vectors, features) -> (..., vectors, branches, features)."""
