@@ -63,8 +63,8 @@ class Result:
 \b
   python examples/train_lm.py --data ptb --out build/lm
   python examples/train_lm.py --data ptb --out build/lm --resume
-  python examples/train_lm.py --data examples/text --out build/lm_text --units 128 --embedding-size 128 --lr 5 \\
-    --batch 4 --bptt 35 --epochs 60 --compare-lstm
+  python examples/train_lm.py --data examples/text --out build/lm_text --units 128 --embedding-size 128 --lr 20 \\
+    --batch 4 --bptt 35 --dropout 0.2 --epochs 30 --compare-lstm
 """
 )
 def train_command(
