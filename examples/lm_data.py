@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from espnet_edge.errors import InputError
+from espnet_edge.runtime.vocabulary import END_OF_SENTENCE as EOS
+from espnet_edge.runtime.vocabulary import UNKNOWN as UNK
 
-EOS, UNK = "<eos>", "<unk>"
 SPLITS = ("train", "valid", "test")
 _MAX_TEXT_BYTES = 1 << 30
 

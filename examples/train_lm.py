@@ -24,6 +24,7 @@ from espnet_edge.commands import new_app, run
 from espnet_edge.errors import InputError, UnavailableError
 from espnet_edge.files import write_text
 from espnet_edge.model.eru_lm import EMBEDDING_SIZE, NUM_LAYERS, UNITS, EruCell, LanguageModel
+from espnet_edge.runtime.vocabulary import Vocabulary
 
 PROGRAM = "train_lm"
 DEFAULT_WIDTH = 1.0
@@ -189,7 +190,7 @@ def train(name: str, training: Training, epochs: int, resume: bool, console: Con
     """Train up to `epochs` in all, a line for each; on a terminal with a bar for the epoch at hand."""
     if resume:
         training.restore()
-    write_text(training.folder / "vocabulary.txt", "".join(f"{word}\n" for word in training.corpus.vocabulary))
+    write_text(training.folder / "vocabulary.txt", Vocabulary(training.corpus.vocabulary).as_text())
     try:
         while len(training.curve) < epochs:
             with _bar(name, training, epochs, console) as on_words:

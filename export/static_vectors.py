@@ -10,7 +10,7 @@ class StaticVectorEESP(nn.Module):
     """`VectorEESP` with constant matrices. x: (N, in_features) -> (N, gates * units), equal up to float32 rounding.
 
     The dilated branches, shifts and sums of a short vector, become one matrix for each gate: more arithmetic, but one
-    operator for forty.
+    operator for fifty.
     """
 
     reduce: Tensor
