@@ -53,7 +53,7 @@ lint: $(VENV)/.installed-dev ## Style and common mistakes
 type: $(VENV)/.installed-dev build/lint/espnet_edge ## Types of the whole package
 	MYPYPATH=build/lint $(BIN)/mypy $(foreach package,$(TYPED),-p espnet_edge.$(package)) \
 		-m espnet_edge.commands -m espnet_edge.errors -m espnet_edge.files -m espnet_edge.lazy
-	MYPYPATH=build/lint:examples $(BIN)/mypy examples/train_lm.py
+	MYPYPATH=build/lint:examples $(BIN)/mypy -m train_lm -m lm_training -m lm_data
 
 fmt: $(VENV)/.installed-dev ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from espnet_edge.errors import InputError
-from espnet_edge.runtime.vocabulary import END_OF_SENTENCE as EOS
-from espnet_edge.runtime.vocabulary import UNKNOWN as UNK
+from espnet_edge.runtime.vocabulary import END_OF_SENTENCE, UNKNOWN
 
 SPLITS = ("train", "valid", "test")
 _MAX_TEXT_BYTES = 1 << 30
@@ -55,7 +54,7 @@ def read_corpus(folder: Path, vocabulary_size: int | None = None) -> Corpus:
     words = {split: _words_of(_file_of(folder, split)) for split in SPLITS}
     vocabulary = _vocabulary_of(words["train"], vocabulary_size)
     index = {word: i for i, word in enumerate(vocabulary)}
-    texts = {split: torch.tensor([index.get(word, index[UNK]) for word in words[split]]) for split in SPLITS}
+    texts = {split: torch.tensor([index.get(word, index[UNKNOWN]) for word in words[split]]) for split in SPLITS}
     unknown = {split: sum(word not in index for word in words[split]) / len(words[split]) for split in SPLITS}
     return Corpus(vocabulary, **texts, unknown=unknown)
 
@@ -112,16 +111,16 @@ def _words_of(path: Path) -> list[str]:
         raise InputError(f"{path}: byte {error.start} is not UTF-8; convert the text to UTF-8") from None
     if not text.split():
         raise InputError(f"{path}: holds no word; give a text, words separated by spaces")
-    return [word for line in text.rstrip("\n").split("\n") for word in [*line.split(), EOS]]
+    return [word for line in text.rstrip("\n").split("\n") for word in [*line.split(), END_OF_SENTENCE]]
 
 
 def _vocabulary_of(words: Sequence[str], size: int | None) -> tuple[str, ...]:
     """Most frequent first, equals in the alphabet's order: the same text always gives the same indices."""
-    counts = Counter({EOS: 0, UNK: 0})
+    counts = Counter({END_OF_SENTENCE: 0, UNKNOWN: 0})
     counts.update(words)
     ordered = sorted(counts, key=lambda word: (-counts[word], word))
     if size is None or size >= len(ordered):
         return tuple(ordered)
-    needed = {EOS, UNK}
+    needed = {END_OF_SENTENCE, UNKNOWN}
     kept = needed | set([word for word in ordered if word not in needed][: size - len(needed)])
     return tuple(word for word in ordered if word in kept)

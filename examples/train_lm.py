@@ -13,7 +13,7 @@ from typing import Annotated
 
 import torch
 import typer
-from lm_data import UNK, Corpus, read_corpus, unigram_perplexity
+from lm_data import Corpus, read_corpus, unigram_perplexity
 from lm_training import Epoch, Settings, Training, new_model, perplexity
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,7 +24,7 @@ from espnet_edge.commands import new_app, run
 from espnet_edge.errors import InputError, UnavailableError
 from espnet_edge.files import write_text
 from espnet_edge.model.eru_lm import EMBEDDING_SIZE, NUM_LAYERS, UNITS, EruCell, LanguageModel
-from espnet_edge.runtime.vocabulary import Vocabulary
+from espnet_edge.runtime.vocabulary import UNKNOWN, Vocabulary
 
 PROGRAM = "train_lm"
 DEFAULT_WIDTH = 1.0
@@ -178,11 +178,11 @@ def describe_texts(corpus: Corpus, console: Console) -> None:
     unknown = {split: share for split, share in corpus.unknown.items() if share}
     if unknown:
         shares = ", ".join(f"{share:.2%} of {split}" for split, share in unknown.items())
-        console.print(f"{PROGRAM}: not in the vocabulary, so read as {UNK}: {shares}")
-    if unknown and not (corpus.train == corpus.vocabulary.index(UNK)).any():
+        console.print(f"{PROGRAM}: not in the vocabulary, so read as {UNKNOWN}: {shares}")
+    if unknown and not (corpus.train == corpus.vocabulary.index(UNKNOWN)).any():
         console.print(
-            f"{PROGRAM}: {UNK} is never in the training text, so it is not learnt; --vocabulary-size makes it of the "
-            "rarest words"
+            f"{PROGRAM}: {UNKNOWN} is never in the training text, so it is not learnt; --vocabulary-size makes it of "
+            "the rarest words"
         )
 
 
