@@ -58,14 +58,17 @@ def stop_if_interrupted() -> None:
 
 
 @contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends: for native code that calls Python, where an exception would be garbled."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def interrupts_deferred() -> Iterator[threading.Event]:
+    """Hold Ctrl-C back until the block ends: for native code that calls Python, where an exception would be garbled.
+
+    Gives the event that is set when it is pressed, for code that can end its work early.
+    """
     pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
     with _handled_by(lambda _signal, _frame: pressed.set()):
-        yield
+        yield pressed
     if pressed.is_set():
         raise KeyboardInterrupt
 

@@ -5,8 +5,27 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .job import ExportOptions, ExportResult, Progress, export
+    from .build_options import BuildOptions
+    from .engine_job import EngineOptions, EngineResult, build_engine
+    from .job import ExportOptions, ExportResult, export
+    from .progress import Progress
 
-__all__ = ["ExportOptions", "ExportResult", "Progress", "export"]
+__all__ = [
+    "BuildOptions",
+    "EngineOptions",
+    "EngineResult",
+    "ExportOptions",
+    "ExportResult",
+    "Progress",
+    "build_engine",
+    "export",
+]
 
-__getattr__ = lazy_names(__name__, dict.fromkeys(__all__, ".job"))
+_MODULES = {
+    ".build_options": ("BuildOptions",),
+    ".engine_job": ("EngineOptions", "EngineResult", "build_engine"),
+    ".job": ("ExportOptions", "ExportResult", "export"),
+    ".progress": ("Progress",),
+}
+
+__getattr__ = lazy_names(__name__, {name: module for module, names in _MODULES.items() for name in names})

@@ -4,20 +4,44 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from ..commands import check_output_file, console, libraries_of_extra, new_app, run, stop_if_interrupted
 from ..errors import InputError, UnavailableError
 from ..files import write_text
 
 if TYPE_CHECKING:
-    from ..runtime.manifest import Manifest, TensorInfo
+    from ..runtime.manifest import EngineInfo, Manifest, TensorInfo
+    from .build_options import BuildOptions
+    from .engine_job import EngineResult
     from .job import ExportResult
+    from .progress import Progress
 
 app = new_app()
+
+_BAR_WIDTH = 30  # characters
+# Parameters of the command that mean something where only an engine is built; `model` is the file.
+_OPTIONS_OF_ENGINES = frozenset(
+    [
+        "model",
+        "out",
+        "batch",
+        "precision",
+        "engine",
+        "compute_capability",
+        "workspace",
+        "timing_cache",
+        "dla",
+        "compatible",
+        "json_file",
+    ]
+)
 
 
 @app.command(
@@ -31,18 +55,21 @@ app = new_app()
   espnet-export cls --dataset coco --weights my_checkpoint.pth --out build/coco
   espnet-export det --dataset voc --size 512x512 --out build/det
   espnet-export lm --weights best.pth --vocabulary vocabulary.txt --out build/lm
+  espnet-export build/seg/seg.onnx --engine trtexec --workspace 2048 --out on_device
 
 Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine; 4 a check failed
 (parity, checksum, or the engine builder refused the file); 130 interrupted.
 """
 )
 def export_command(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
             metavar="MODEL",
             help="seg (ESPNetv2 segmentation), cls (ESPNetv2 classification), det (ESPNetv2 detection), lm "
-            "(ERU language model), or one to compare with: mobilenetv1, mobilenetv2, shufflenetv1, shufflenetv2.",
+            "(ERU language model), or one to compare with: mobilenetv1, mobilenetv2, shufflenetv1, shufflenetv2. "
+            "Or FILE.onnx, exported before: only its engine is built, which needs no PyTorch.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the files; made if missing.")],
@@ -86,13 +113,38 @@ def export_command(
     engine: Annotated[
         str,
         typer.Option(
-            metavar="auto|none|tensorrt|tensorrt-rtx",
-            help="auto: TensorRT where it and a GPU are there, else TensorRT-RTX, which needs no GPU to build.",
+            metavar="auto|none|tensorrt|trtexec|tensorrt-rtx",
+            help="auto: TensorRT where it and a GPU are there, by its Python module or its program trtexec; else "
+            "TensorRT-RTX, which needs no GPU to build.",
         ),
     ] = "auto",
     compute_capability: Annotated[
         str | None,
         typer.Option(metavar="8.6,8.9", help="GPUs of a TensorRT-RTX engine. [default: portable, Ampere and newer]"),
+    ] = None,
+    workspace: Annotated[
+        int | None,
+        typer.Option(metavar="MIB", help="Engine: most scratch memory for a layer, in MiB. [default: the library's]"),
+    ] = None,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Engine: kernel timings that make the next build faster; read, and written after."
+        ),
+    ] = None,
+    dla: Annotated[
+        int | None,
+        typer.Option(
+            metavar="CORE", help="Engine: run on this DLA core, the rest on the GPU; fp16 or int8, fixed batch."
+        ),
+    ] = None,
+    compatible: Annotated[
+        str | None,
+        typer.Option(
+            metavar="version,ampere+,same-compute-capability",
+            help="Engine: also for newer TensorRT versions, for Ampere and newer GPUs, or for GPUs of the same compute "
+            "capability. Such engines are slower.",
+        ),
     ] = None,
     photo: Annotated[
         list[Path] | None, typer.Option(help="A photo for the parity proof, beside the built-in inputs; repeatable.")
@@ -108,25 +160,28 @@ def export_command(
     """Export a network to ONNX, prove that it computes the same, and build an engine.
 
     Writes NAME.onnx, its manifest NAME.onnx.json, the proof NAME.parity.json and, where an engine can be built,
-    NAME.trt and NAME.trt.json. The files appear together at the end; an export that fails changes nothing.
+    NAME.trt and NAME.trt.json. With FILE.onnx in place of a network, FILE.trt and FILE.trt.json alone. The files appear
+    together at the end; an export that fails changes nothing.
     """
+    from .batch import parse_batch
+    from .build_options import BuildOptions, parse_compatible, parse_compute_capabilities
+
     started = time.monotonic()
+    build = BuildOptions(
+        compute_capabilities=parse_compute_capabilities(compute_capability) if compute_capability else (),
+        workspace_mib=workspace,
+        timing_cache=timing_cache,
+        dla_core=dla,
+        compatible=parse_compatible(compatible) if compatible else (),
+    )
+    if timing_cache is not None:
+        check_output_file("--timing-cache", timing_cache, [])
+    if Path(model).suffix == ".onnx":
+        _build_only(context, Path(model), out, batch, precision, engine, build, json_file, started)
+        return
     _check_precision(precision)
     with libraries_of_extra("export", "espnet-export"):
-        from .engine_from_onnx import parse_compute_capabilities
-        from .job import ExportOptions, Progress, artefact_paths, export, parse_batch, parse_size
-    stderr = console()
-
-    class ConsoleProgress(Progress):
-        def step(self, text: str) -> None:
-            stop_if_interrupted()
-            status.update(f"{text} ...")
-            if not stderr.is_terminal:
-                stderr.print(f"[{time.monotonic() - started:5.1f} s] {text}", markup=False)
-
-        def warn(self, text: str) -> None:
-            stderr.print(f"WARNING: {text}", style="bold yellow", markup=False)
-
+        from .job import ExportOptions, artefact_paths, export, parse_size
     options = ExportOptions(
         model=model,
         out=out,
@@ -137,14 +192,14 @@ def export_command(
         weights=weights,
         io=_checked_io(io),
         engine=engine,
-        compute_capabilities=parse_compute_capabilities(compute_capability) if compute_capability else (),
+        build=build,
         photos=tuple(photo or ()),
         vocabulary=vocabulary,
     )
     if json_file is not None:
         check_output_file("--json", json_file, artefact_paths(options))
-    with stderr.status("starting ...") as status:
-        result = export(options, ConsoleProgress())
+    with _progress(started) as progress:
+        result = export(options, progress)
     seconds = time.monotonic() - started
     if json_file is not None:
         write_text(json_file, json.dumps(_summary(result, seconds), indent=2) + "\n")
@@ -154,6 +209,81 @@ def export_command(
 def main() -> None:
     """Run the command and exit."""
     run(app, "espnet-export")
+
+
+def _build_only(
+    context: typer.Context,
+    onnx: Path,
+    out: Path,
+    batch: str,
+    precision: str,
+    engine: str,
+    build: "BuildOptions",
+    json_file: Path | None,
+    started: float,
+) -> None:
+    """Build the engine of an exported ONNX file."""
+    from .batch import parse_batch
+    from .engine_job import EngineOptions, artefact_paths, build_engine
+    from .layer_precisions import parse_precision
+
+    if foreign := sorted(_given(context) - _OPTIONS_OF_ENGINES):
+        option = foreign[0].replace("_", "-")
+        raise InputError(f"--{option} is for exporting a network, and {onnx} is exported already: leave it out")
+    options = EngineOptions(
+        onnx=onnx,
+        out=out,
+        batch=parse_batch(batch) if "batch" in _given(context) else None,
+        precision=parse_precision(precision) if "precision" in _given(context) else None,
+        engine=engine,
+        build=build,
+    )
+    if json_file is not None:
+        check_output_file("--json", json_file, [onnx, *artefact_paths(options)])
+    with _progress(started) as progress:
+        result = build_engine(options, progress)
+    seconds = time.monotonic() - started
+    if json_file is not None:
+        write_text(json_file, json.dumps(_engine_summary(result, seconds), indent=2) + "\n")
+    assert result.manifest.engine is not None
+    for path in result.files:
+        said = _engine_text(result.manifest.engine) if path.name == result.manifest.file.name else "beside it"
+        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB  {said}")
+    print(f"done in {seconds:.1f} s")
+
+
+def _given(context: typer.Context) -> set[str]:
+    """The parameters that stand on the command line."""
+    return {name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
+
+
+@contextmanager
+def _progress(started: float) -> Iterator["Progress"]:
+    """What tells the user how far the work is: a line that changes on a terminal, else lines."""
+    from .progress import Progress
+
+    stderr = console()
+
+    class ConsoleProgress(Progress):
+        def __init__(self) -> None:
+            self.step_text = "starting"
+
+        def step(self, text: str) -> None:
+            stop_if_interrupted()
+            self.step_text = text
+            status.update(f"{escape(text)} ...")
+            if not stderr.is_terminal:
+                stderr.print(f"[{time.monotonic() - started:5.1f} s] {text}", markup=False)
+
+        def part(self, text: str, share: float) -> None:
+            bar = "━" * round(share * _BAR_WIDTH)
+            status.update(f"{escape(self.step_text)} {bar:╌<{_BAR_WIDTH}} {share:4.0%} {escape(text)}")
+
+        def warn(self, text: str) -> None:
+            stderr.print(f"WARNING: {text}", style="bold yellow", markup=False)
+
+    with stderr.status("starting ...") as status:
+        yield ConsoleProgress()
 
 
 def _check_precision(precision: str) -> None:
@@ -182,8 +312,7 @@ def _print_result(result: "ExportResult", seconds: float) -> None:
         ),
     }
     if result.engine is not None and result.engine.engine is not None:
-        info = result.engine.engine
-        described[result.engine.file.name] = f"engine by {info.builder} {info.builder_version}, {info.precision}"
+        described[result.engine.file.name] = _engine_text(result.engine.engine)
     if manifest.vocabulary is not None:
         described[manifest.vocabulary.name] = f"the {manifest.num_classes} words"
     for path in result.files:
@@ -196,6 +325,14 @@ def _print_result(result: "ExportResult", seconds: float) -> None:
     else:
         subject = '--text "..."' if manifest.task == "language_modelling" else "PHOTO --out results"
         print(f"done in {seconds:.1f} s; try: {_sibling_command('espnet-run')} --engine {artefact} {subject}")
+
+
+def _engine_text(info: "EngineInfo") -> str:
+    text = f"engine by {info.builder} {info.builder_version}, {info.precision}"
+    found = info.verified_precision
+    if found is None:
+        return f"{text}, layers not inspected ({info.not_verified})"
+    return f"{text}; of {found.layers} layers {found.fp32} compute in fp32, {found.fp16} in fp16, {found.int8} in int8"
 
 
 def _sibling_command(name: str) -> str:
@@ -219,5 +356,14 @@ def _summary(result: "ExportResult", seconds: float) -> dict[str, object]:
         "parity": result.parity.model_dump(mode="json"),
         "engine": result.engine.model_dump(mode="json") if result.engine else None,
         "no_engine": result.no_engine,
+        "seconds": seconds,
+    }
+
+
+def _engine_summary(result: "EngineResult", seconds: float) -> dict[str, object]:
+    return {
+        "schema_version": 1,
+        "files": [str(path) for path in result.files],
+        "engine": result.manifest.model_dump(mode="json"),
         "seconds": seconds,
     }

@@ -41,9 +41,13 @@ from ..runtime.manifest import (
 )
 from ..runtime.vocabulary import Vocabulary, read_vocabulary
 from ..version import __version__
-from .engine_from_onnx import Builder, Engine, check_compute_capabilities, engine_from_onnx, find_builder
-from .onnx_from_torch import IR_VERSION, OPSET, Batch, onnx_from_torch
+from .batch import Batch
+from .build_options import BuildOptions
+from .engine_from_onnx import Builder, Engine, check_build, engine_from_onnx, find_builder
+from .engine_job import trtexec_log
+from .onnx_from_torch import IR_VERSION, OPSET, onnx_from_torch
 from .parity import ParityCase, ParityReport, parity_inputs, prove_parity
+from .progress import Progress
 from .rewrite import rewritten
 from .sequence_parity import STEPS, prove_sequence_parity
 
@@ -78,7 +82,7 @@ class ExportOptions:
     weights: str = "auto"
     io: Literal["raw", "deploy"] = "deploy"
     engine: str = "auto"
-    compute_capabilities: tuple[str, ...] = ()
+    build: BuildOptions = field(default_factory=BuildOptions)
     photos: tuple[Path, ...] = ()
     vocabulary: Path | None = None
 
@@ -118,16 +122,6 @@ class _Target:
         return self.dataset.num_classes_for(self.spec.task)
 
 
-class Progress:
-    """What an export tells while it works, and where it may be stopped by an exception; this one says nothing."""
-
-    def step(self, text: str) -> None:
-        """A part of the work begins."""
-
-    def warn(self, text: str) -> None:
-        """Something that the user must know."""
-
-
 def export(options: ExportOptions, progress: Progress) -> ExportResult:
     """Export a network: `NAME.onnx`, its manifest, its parity proof, and an engine where one can be built.
 
@@ -141,7 +135,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
         OSError: the folder cannot be written.
     """
     target = _checked_target(options)
-    builder = _builder(options)
+    builder = _builder(options, target)
     _check_memory(target)
     photos = [(path.name, preprocess(load_photo(path), _image_preprocessing(target))) for path in options.photos]
     with staged(options.out) as folder:
@@ -176,7 +170,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
         engine = None
         if isinstance(builder, Builder):
             progress.step(f"engine ({builder.name} {builder.version})")
-            engine = _write_engine(folder, target, manifest, builder, artefact.read_bytes(), options)
+            engine = _write_engine(folder, target, manifest, builder, artefact.read_bytes(), options, progress)
         progress.step("files")
         names = sorted(path.name for path in folder.iterdir())
     (options.out / _failed_report_name(target)).unlink(missing_ok=True)
@@ -207,20 +201,6 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise InputError(f"--size {text!r} is no size; give HEIGHTxWIDTH in pixels, such as 512x1024")
     return int(match.group(1)), int(match.group(2))
-
-
-def parse_batch(text: str) -> Batch:
-    """ "1" -> one fixed size, "1,4,8" -> minimum, optimum, maximum of a free size.
-
-    Raises:
-        InputError: the text has another form, or the numbers do not ascend.
-    """
-    if re.fullmatch(r"\d{1,4}(,\d{1,4},\d{1,4})?", text):
-        numbers = [int(part) for part in text.split(",")]
-        batch = Batch(*numbers) if len(numbers) == 3 else Batch(numbers[0], numbers[0], numbers[0])
-        if 1 <= batch.minimum <= batch.optimum <= batch.maximum:
-            return batch
-    raise InputError(f"--batch {text!r} is no batch; give a number, or MIN,OPT,MAX that ascend, such as 1,4,8")
 
 
 def _checked_target(options: ExportOptions) -> _Target:
@@ -259,15 +239,15 @@ def _check_kind_of_input(options: ExportOptions, spec: ModelSpec) -> None:
             raise InputError(f"{option} is for networks that take pictures, {spec.name} takes words: leave it out")
 
 
-def _builder(options: ExportOptions) -> Builder | str:
+def _builder(options: ExportOptions, target: _Target) -> Builder | str:
     """The builder of engines, or why there is none; what it cannot do is found out before the work."""
     if options.engine == "none":
-        if options.compute_capabilities:
-            raise InputError("--compute-capability is for engines, and --engine none asks for none: leave one out")
+        if given := options.build.given:
+            raise InputError(f"{given[0]} is for engines, and --engine none asks for none: leave one out")
         return "none was asked for"
     builder = find_builder(options.engine)
     if isinstance(builder, Builder):
-        check_compute_capabilities(builder, options.compute_capabilities)
+        check_build(builder, options.build, batch=target.batch, precision="fp32")
     return builder
 
 
@@ -374,15 +354,25 @@ def _proven(
 
 
 def _write_engine(
-    folder: Path, target: _Target, manifest: Manifest, builder: Builder, model: bytes, options: ExportOptions
+    folder: Path,
+    target: _Target,
+    manifest: Manifest,
+    builder: Builder,
+    model: bytes,
+    options: ExportOptions,
+    progress: Progress,
 ) -> Manifest:
+    artefact = folder / f"{target.name}.trt"
     engine: Engine = engine_from_onnx(
         builder,
         model,
         batch=target.batch,
-        compute_capabilities=options.compute_capabilities,
+        precision=manifest.precision,
+        options=options.build,
+        inputs=manifest.inputs,
+        progress=progress,
+        log_file=trtexec_log(artefact, options.out),
     )
-    artefact = folder / f"{target.name}.trt"
     artefact.write_bytes(engine.data)
     # The proof was made with the ONNX file, so the engine's manifest names it as that file's, not as its own.
     described = manifest.model_copy(update={"file": file_info(artefact), "engine": engine.info, "parity": None})

@@ -7,7 +7,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import onnx
 import torch
@@ -16,65 +15,10 @@ from torch import Tensor, nn
 
 from ..runtime.manifest import TensorInfo
 from ..version import __version__
+from .batch import BATCH_NAME, Batch
+from .operator_support import check_portable
 
 OPSET, IR_VERSION = 17, 8
-BATCH_NAME = "batch"
-
-# Operators that the ONNX parsers of TensorRT 8.5, 8.6, 10 and 11 list as supported in the forms that occur here
-# (github.com/onnx/onnx-tensorrt, docs/operators.md of each release). The networks need no more than these.
-PORTABLE_OPERATORS = frozenset(
-    [
-        "Add",
-        "ArgMax",
-        "AveragePool",
-        "BatchNormalization",
-        "Cast",
-        "Clip",
-        "Concat",
-        "Conv",
-        "DepthToSpace",
-        "Exp",
-        "Flatten",
-        "Gather",
-        "Gemm",
-        "GlobalAveragePool",
-        "MatMul",
-        "MaxPool",
-        "Mul",
-        "PRelu",
-        "Relu",
-        "Reshape",
-        "Resize",
-        "Shape",
-        "Sigmoid",
-        "Slice",
-        "Softmax",
-        "Sub",
-        "Tanh",
-        "TopK",
-        "Transpose",
-        "Unsqueeze",
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Batch sizes of a file: one fixed size where all three agree, else free between `minimum` and `maximum`."""
-
-    minimum: int = 1
-    optimum: int = 1
-    maximum: int = 1
-
-    @property
-    def is_dynamic(self) -> bool:
-        """Whether the file accepts several batch sizes."""
-        return self.minimum != self.maximum
-
-    @property
-    def dimension(self) -> int | str:
-        """The first entry of shapes: the number, or the name of the free size."""
-        return BATCH_NAME if self.is_dynamic else self.optimum
 
 
 def onnx_from_torch(
@@ -95,7 +39,7 @@ def onnx_from_torch(
         metadata: key and value pairs stored in the file.
 
     Raises:
-        RuntimeError: the graph holds an operator outside `PORTABLE_OPERATORS`, or fails ONNX's own checks.
+        RuntimeError: the graph holds a node that not every supported TensorRT accepts, or fails ONNX's own checks.
     """
     model = _traced(module, inputs, output_names, batch)
     _use_global_pooling(model.graph)
@@ -105,8 +49,7 @@ def onnx_from_torch(
     _order_initializers(model.graph)
     model.producer_name, model.producer_version = "espnet-edge", __version__
     onnx.helper.set_model_props(model, dict(metadata))
-    if foreign := {node.op_type for node in model.graph.node} - PORTABLE_OPERATORS:
-        raise RuntimeError(f"the graph holds operators that not every TensorRT accepts: {', '.join(sorted(foreign))}")
+    check_portable(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -24,7 +24,7 @@ from ..model.spec import ModelSpec, Task
 from ..runtime.answers import sigmoid
 from ..runtime.boxes import decoded, prior_boxes_in_pixels, softmax
 from ..runtime.manifest import ParitySummary
-from .onnx_from_torch import Batch
+from .batch import Batch
 
 Floats = NDArray[np.float32]
 Io = Literal["raw", "deploy"]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..model.eru_lm import LanguageModel
-from .onnx_from_torch import Batch
+from .batch import Batch
 from .parity import ParityCase, ParityReport, compared
 
 STEPS = 200

@@ -146,8 +146,33 @@ class Profile(_Record):
     maximum: int
 
 
+class NetworkTypes(_Record):
+    """What the parser made of the typed ONNX file: layers, and how many give float16, quantise, dequantise."""
+
+    layers: int
+    half: int
+    quantize: int
+    dequantize: int
+
+
+class LayerPrecisions(_Record):
+    """In what the layers of a finished engine compute, as its inspector says; `unknown`: where it does not say."""
+
+    layers: int
+    fp32: int
+    fp16: int
+    int8: int
+    other: int
+    unknown: int
+
+
 class EngineInfo(_Record):
-    """How an engine was built. `compute_capabilities` empty: the builder's portable default."""
+    """How an engine was built, and what it turned out to be.
+
+    `compute_capabilities` empty: the builder's portable default. `typing`: "strong" where the types of the ONNX file
+    bind the builder, "weak" where it may choose among those that were allowed. `network_types` and
+    `verified_precision` are null where they could not be read; `not_verified` says why the second is.
+    """
 
     builder: str
     builder_version: str
@@ -155,6 +180,13 @@ class EngineInfo(_Record):
     compute_capabilities: tuple[str, ...]
     device: str | None
     profile: Profile | None
+    typing: Literal["strong", "weak"] | None = None
+    workspace_mib: int | None = None
+    dla_core: int | None = None
+    compatible: tuple[str, ...] = ()
+    network_types: NetworkTypes | None = None
+    verified_precision: LayerPrecisions | None = None
+    not_verified: str | None = None
 
 
 class ParitySummary(_Record):
