@@ -254,7 +254,7 @@ def _check_timing_cache(builder: ModuleBuilder, config: Any, options: BuildOptio
     # Recorded, not raised: native code does not expect its warnings to become exceptions.
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        config.create_timing_cache(b"")
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     if deprecations := [warning for warning in told if issubclass(warning.category, DeprecationWarning)]:
         raise InputError(
             f"--timing-cache {options.timing_cache}: {builder.name} {builder.version} keeps no timings "

@@ -10,8 +10,10 @@ from typing import Any
 import onnx
 from torch import nn
 
-from espnet_edge.export.job import ExportOptions, Progress, export
-from espnet_edge.export.onnx_from_torch import Batch, onnx_from_torch
+from espnet_edge.export.batch import Batch
+from espnet_edge.export.job import ExportOptions, export
+from espnet_edge.export.onnx_from_torch import onnx_from_torch
+from espnet_edge.export.progress import Progress
 from espnet_edge.export.rewrite import rewritten
 from espnet_edge.model.deploy import with_io
 from espnet_edge.model.registry import create_model, get_spec

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from conftest import Outcome
 from espnet_edge.export import engine_from_onnx as seam
+from espnet_edge.export.batch import Batch, parse_batch
 from espnet_edge.export.cli import main as export_main
-from espnet_edge.export.job import ExportOptions, Progress, export, parse_batch
-from espnet_edge.export.onnx_from_torch import Batch, onnx_from_torch
+from espnet_edge.export.job import ExportOptions, export
+from espnet_edge.export.onnx_from_torch import onnx_from_torch
 from espnet_edge.export.parity import ParityReport
+from espnet_edge.export.progress import Progress
 from espnet_edge.export.rewrite import rewritten
 from espnet_edge.export.sequence_parity import STEPS, prove_sequence_parity
 from espnet_edge.model.eru_lm import EruCell, EruLm
@@ -143,7 +145,7 @@ def test_tensorrt_rtx_takes_the_file(command: Command, tmp_path: Path, batch: Ba
     assert isinstance(builder, seam.Builder)
     text = f"{batch.minimum},{batch.optimum},{batch.maximum}" if batch.is_dynamic else "1"
     artefact = exported(tmp_path, "--batch", text)
-    engine = seam.engine_from_onnx(builder, artefact.read_bytes(), batch=batch, compute_capabilities=())
+    engine = seam.engine_from_onnx(builder, artefact.read_bytes(), batch=batch)
     assert len(engine.data) > 1_000_000
 
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from conftest import Outcome
 from espnet_edge.export import engine_from_onnx as seam
+from espnet_edge.export.batch import Batch
 from espnet_edge.export.cli import main
-from espnet_edge.export.onnx_from_torch import PORTABLE_OPERATORS, Batch
+from espnet_edge.export.operator_support import check_portable
 from espnet_edge.export.parity import ParityReport, parity_inputs, prove_parity
 from espnet_edge.model.espnetv2_names import official_name
 from espnet_edge.model.registry import create_model, get_spec
@@ -78,7 +79,7 @@ def test_the_proof_compares_decisions() -> None:
 
 def test_the_graph_is_portable_and_gives_the_sigmoids_of_the_network() -> None:
     reference, model = multi_label()
-    assert {node.op_type for node in model.graph.node} <= PORTABLE_OPERATORS
+    check_portable(model)
     assert model.graph.node[-1].op_type == "Sigmoid"
     metadata = {p.key: p.value for p in model.metadata_props}
     assert (metadata["task"], json.loads(metadata["classes"])[:2]) == ("multi_label", ["person", "bicycle"])
@@ -188,7 +189,7 @@ def test_an_engine_builds(io: str) -> None:
     builder = seam.find_builder("tensorrt-rtx")
     assert isinstance(builder, seam.Builder)
     data = (multi_label_folder(io) / "cls.onnx").read_bytes()
-    engine = seam.engine_from_onnx(builder, data, batch=ONE, compute_capabilities=())
+    engine = seam.engine_from_onnx(builder, data, batch=ONE)
     assert len(engine.data) > 1_000_000
 
 

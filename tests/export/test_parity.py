@@ -9,7 +9,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from espnet_edge.export.onnx_from_torch import Batch
+from espnet_edge.export.batch import Batch
 from espnet_edge.export.parity import ParityReport, parity_inputs, prove_parity
 from espnet_edge.model.registry import get_spec
 from networks import exported
