@@ -150,6 +150,9 @@ def check_accepted(model: bytes, version_text: str) -> None:
         parsed = onnx.load_from_string(model)
     except DecodeError as error:
         raise CheckError(f"the file is no ONNX file ({error}); export it again") from None
+    if not parsed.graph.node:
+        # Almost any bytes are a message to protobuf, with nothing in it that it knows.
+        raise CheckError("the file is no ONNX file (it holds no nodes); export it again")
     if lacks := lacking(parsed, (major, minor)):
         raise CheckError(
             f"TensorRT {version_text} does not take the ONNX file: {_listed(lacks)}; export the network again with "
