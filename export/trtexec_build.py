@@ -1,9 +1,11 @@
 """Building with trtexec, for boards whose Python has no TensorRT: the command line is written from its own help."""
 
 import re
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from ..errors import InputError, UnavailableError
 from ..files import write_bytes
@@ -123,25 +125,34 @@ def _shape(tensor: TensorInfo, batch: int) -> str:
 
 
 def _run(builder: TrtexecBuilder, line: list[str], log_file: Path) -> None:
-    """Run trtexec to its end. Ctrl-C ends it, too: `subprocess.run` does not leave it behind."""
-    try:
-        with log_file.open("wb") as log:
-            log.write(f"{' '.join(line)}\n".encode())
-            log.flush()
-            done = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False)
-    except OSError as error:
-        if error.filename != str(builder.program.path):
-            raise
-        raise UnavailableError(f"{builder.program.path} cannot be started: {error.strerror}") from error
-    if done.returncode == 0:
+    """Run trtexec to its end, with all that it says in `log_file`."""
+    with log_file.open("wb") as log:
+        log.write(f"{shlex.join(line)}\n".encode())
+        log.flush()
+        code = _exit_code(builder.program, line, log)
+    if code == 0:
         return
     said = error_lines(log_file.read_text(errors="replace"))
     if "DLA" in said and "not available" in said:
         raise UnavailableError(f"trtexec {builder.version}: {said}; leave --dla out")
-    ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+    ended = f"signal {-code}" if code < 0 else f"exit code {code}"
     raise build_failure(
         builder, f"did not build the engine ({ended}, output in {log_file})", said or "it named no error"
     )
+
+
+def _exit_code(program: Program, line: list[str], log: IO[bytes]) -> int:
+    """Start the program and wait for it; whatever stops the waiting, such as Ctrl-C, stops the program."""
+    try:
+        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    except OSError as error:
+        raise UnavailableError(f"{program.path} cannot be started: {error.strerror}") from error
+    try:
+        return process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
 
 
 def _verified(layers: Path, typing: Typing, request: BuildRequest) -> LayerPrecisions | str:
