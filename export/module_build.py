@@ -352,6 +352,7 @@ class Phases:
     """Where a build is. Phases nest: while one is at its third of four steps, those inside are parts of the third."""
 
     def __init__(self) -> None:
+        self._most = 0.0
         self._parents: dict[str, str | None] = {}
         self._done: dict[str, int] = {}
         self._steps: dict[str, int] = {}
@@ -359,6 +360,8 @@ class Phases:
     def start(self, phase: str, parent: str | None, steps: int) -> None:
         """A phase of so many steps begins, inside of `parent` where there is one."""
         self._parents[phase], self._done[phase], self._steps[phase] = parent, 0, max(steps, 1)
+        if parent is None:
+            self._most = 0.0
 
     def complete(self, phase: str, step: int) -> None:
         """A step, counted from 0, is done."""
@@ -371,13 +374,15 @@ class Phases:
             known.pop(phase, None)
 
     def share(self, phase: str) -> float:
-        """How much of the outermost phase is done, 0 to 1, seen from `phase` inside of it."""
+        """How much of the outermost phase is done, 0 to 1, seen from `phase` inside of it; it never goes back."""
         share, at = 0.0, phase if phase in self._steps else None
         while at is not None:
             share = min((self._done[at] + share) / self._steps[at], 1.0)
             parent = self._parents[at]
             at = parent if parent in self._steps else None
-        return share
+        # A step may hold several phases, each of which begins at nothing.
+        self._most = max(self._most, share)
+        return self._most
 
 
 def _verified(builder: ModuleBuilder, data: bytes, request: BuildRequest, typing: Typing) -> LayerPrecisions | str:

@@ -34,6 +34,7 @@ class World:
     inspected: str = "{}"
     loads: bool = True
     cache_fits: bool = True
+    takes_capability: bool = True
     steps: int = 4
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
 
@@ -143,7 +144,9 @@ def _behaviours(trt: ModuleType, world: World) -> dict[str, dict[str, Any]]:
         "IBuilderConfig": {
             "set_flag": note("IBuilderConfig", "set_flag"),
             "set_memory_pool_limit": note("IBuilderConfig", "set_memory_pool_limit"),
-            "set_compute_capability": note("IBuilderConfig", "set_compute_capability", True),
+            "set_compute_capability": note(
+                "IBuilderConfig", "set_compute_capability", lambda *_: world.takes_capability
+            ),
             "add_optimization_profile": note("IBuilderConfig", "add_optimization_profile"),
             "create_timing_cache": lambda self, data: make("ITimingCache", _data=data),
             "set_timing_cache": note(

@@ -1,6 +1,5 @@
 """Detection from export to photo: the file, its manifest, its proof, its engine, and the runtimes that take it."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ from PIL import Image
 from torch import nn
 
 from conftest import Outcome
-from espnet_edge.export import engine_from_onnx as seam
 from espnet_edge.export.batch import Batch
 from espnet_edge.export.cli import main
 from espnet_edge.export.operator_support import check_portable
@@ -33,7 +31,7 @@ from espnet_edge.runtime.boxes import CENTRE_VARIANCE, SIZE_VARIANCE, decoded, p
 from espnet_edge.runtime.cli_run import main as run_main
 from espnet_edge.runtime.manifest import load_manifest
 from espnet_edge.runtime.runner import open_runner
-from networks import DETECTION_SIZE, ONE, detection, detection_folder
+from networks import DETECTION_SIZE, detection, detection_folder
 
 PRIORS, CLASSES = 11_640, 21
 Command = Callable[..., Outcome]
@@ -132,15 +130,6 @@ def test_a_wrong_file_fails(damage: Any, wrong: str) -> None:
     assert case.outputs_follow_logits == (wrong != "answers")
     assert (case.max_abs_error_by_output["locations"] > 1e-4) == (wrong == "locations")
     assert case.max_abs_error_by_output["confidences"] < 5e-5
-
-
-@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="no TensorRT-RTX wheel for this platform")
-def test_an_engine_builds() -> None:
-    builder = seam.find_builder("tensorrt-rtx")
-    assert isinstance(builder, seam.Builder)
-    data = (detection_folder() / "det.onnx").read_bytes()
-    engine = seam.engine_from_onnx(builder, data, batch=ONE)
-    assert len(engine.data) > 1_000_000
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "torch"])

@@ -168,6 +168,24 @@ def test_hardware_without_the_type_is_said_where_the_version_answers(version: st
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_compute_capabilities_are_for_rtx(version: str, on: Any) -> None:
+    builder, world = on(version)
+    if version != RTX:
+        with pytest.raises(InputError, match="--compute-capability is for tensorrt-rtx; tensorrt builds for the GPU"):
+            build(builder, compute_capabilities=("8.6",))
+        return
+    build(builder, compute_capabilities=("8.6", "12.0"))
+    assert world.values("num_compute_capabilities") == [2]
+    assert [(value.name, index) for value, index in world.values("set_compute_capability")] == [
+        ("SM86", 0),
+        ("SM120", 1),
+    ]
+    world.takes_capability = False
+    with pytest.raises(InputError, match="--compute-capability 7.5,8.6: .* does not take 7.5 in this list"):
+        build(builder, compute_capabilities=("7.5", "8.6"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_workspace_limit_is_bytes(version: str, on: Any) -> None:
     builder, world = on(version)
     assert build(builder, workspace_mib=64).info.workspace_mib == 64

@@ -18,6 +18,7 @@ from torch import Tensor
 from conftest import Outcome
 from espnet_edge.export import engine_from_onnx as seam
 from espnet_edge.export.batch import Batch, parse_batch
+from espnet_edge.export.build_options import BuildOptions
 from espnet_edge.export.cli import main as export_main
 from espnet_edge.export.job import ExportOptions, export
 from espnet_edge.export.onnx_from_torch import onnx_from_torch
@@ -145,7 +146,8 @@ def test_tensorrt_rtx_takes_the_file(command: Command, tmp_path: Path, batch: Ba
     assert isinstance(builder, seam.Builder)
     text = f"{batch.minimum},{batch.optimum},{batch.maximum}" if batch.is_dynamic else "1"
     artefact = exported(tmp_path, "--batch", text)
-    engine = seam.engine_from_onnx(builder, artefact.read_bytes(), batch=batch)
+    options = BuildOptions(compute_capabilities=("8.6", "8.9", "12.0"))
+    engine = seam.engine_from_onnx(builder, artefact.read_bytes(), batch=batch, options=options)
     assert len(engine.data) > 1_000_000
 
 

@@ -1,5 +1,6 @@
 """Building with trtexec: the command line for each version, and a program that answers as each version does."""
 
+import contextlib
 import json
 import os
 import signal
@@ -279,6 +280,15 @@ def test_a_timing_cache_appears_after_the_build(on: Any, tmp_path: Path) -> None
     assert cache.read_bytes() == b"+timings+timings"
 
 
+def running(program: Path) -> list[bytes]:
+    """Command lines of the processes that run `program`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
+            found.append(path.read_bytes())
+    return [line for line in found if bytes(program) in line]
+
+
 def test_control_c_ends_the_program(on: Any) -> None:
     machine = on("v110100")
     machine.behave(seconds=60)
@@ -286,6 +296,7 @@ def test_control_c_ends_the_program(on: Any) -> None:
     def press() -> None:
         while not machine.calls:
             time.sleep(0.01)
+        assert running(machine.folder / "trtexec")
         os.kill(os.getpid(), signal.SIGINT)
 
     presser = threading.Thread(target=press)
@@ -295,8 +306,7 @@ def test_control_c_ends_the_program(on: Any) -> None:
         machine.build()
     presser.join()
     assert time.monotonic() - started < 30
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
-    assert not [command for command in commands if bytes(machine.folder / "trtexec") in command]
+    assert not running(machine.folder / "trtexec")
 
 
 def test_where_it_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, on: Any) -> None:
