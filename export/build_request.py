@@ -33,6 +33,11 @@ class BuildRequest:
     progress: Progress = field(default_factory=Progress)
     log_file: Path | None = None
 
+    @property
+    def needs_profile(self) -> bool:
+        """Whether the file takes any batch, so that the sizes must be said, one or several."""
+        return self.batch.is_dynamic or any(isinstance(size, str) for tensor in self.inputs for size in tensor.shape)
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -74,7 +79,7 @@ def engine_info(
         compute_capabilities=options.compute_capabilities,
         device=builder.device,
         profile=Profile(minimum=batch.minimum, optimum=batch.optimum, maximum=batch.maximum)
-        if batch.is_dynamic
+        if request.needs_profile
         else None,
         typing=typing,
         workspace_mib=options.workspace_mib,

@@ -188,7 +188,7 @@ def _config(
     _set_compatible(trt, config, options)
     _set_dla(builder, trt_builder, config, options)
     _load_timings(builder, config, request)
-    if request.batch.is_dynamic:
+    if request.needs_profile:
         config.add_optimization_profile(_profile(trt_builder, network, request.batch))
     return config
 

@@ -80,7 +80,7 @@ def command_line(program: Program, folder: Path, typing: Typing, request: BuildR
     line.append("--skipInference" if "skipInference" in program.options else "--buildOnly")
     line += [f"--exportLayerInfo={folder / LAYERS}", "--profilingVerbosity=detailed"]
     line += _typing_options(program, typing, request)
-    if request.batch.is_dynamic:
+    if request.needs_profile:
         line += _shape_options(request)
     if options.workspace_mib is not None:
         line.append(f"--memPoolSize=workspace:{options.workspace_mib}")

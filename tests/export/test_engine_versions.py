@@ -181,7 +181,7 @@ def test_compute_capabilities_are_for_rtx(version: str, on: Any) -> None:
         ("SM120", 1),
     ]
     world.takes_capability = False
-    with pytest.raises(InputError, match="--compute-capability 7.5,8.6: .* does not take 7.5 in this list"):
+    with pytest.raises(InputError, match=r"--compute-capability 7.5,8.6: .* does not take 7.5 in this list"):
         build(builder, compute_capabilities=("7.5", "8.6"))
 
 

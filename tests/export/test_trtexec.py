@@ -128,7 +128,7 @@ def on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 def line(banner: str, precision: Any, typing: Any = "weak", batch: Batch | None = None, **options: Any) -> list[str]:
     program = Program(Path("trtexec"), NUMBERS[banner], frozenset(OPTIONS[banner].split()))
-    request = BuildRequest(b"", batch or Batch(), precision, BuildOptions(**options), INPUTS)
+    request = BuildRequest(b"", batch or Batch(), precision, BuildOptions(**options), INPUTS if batch else ())
     return command_line(program, FOLDER, typing, request)
 
 
