@@ -27,7 +27,7 @@ help: ## This list
 	@echo "Variables, with the options of espnet-export and espnet-bench behind them:"
 	@echo "  export: MODEL=seg|cls|det|lm  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc|coco  SIZE=512x1024 (HEIGHTxWIDTH)"
 	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  VOCABULARY=FILE  IO=deploy|raw  PRECISION=fp32"
-	@echo "          ENGINE=auto|none|tensorrt|tensorrt-rtx"
+	@echo "          ENGINE=auto|none|tensorrt|trtexec|tensorrt-rtx"
 	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  THREADS=2  ROUNDS=5  ITERATIONS=10"
 	@echo "  all:    PYTHON=python3  VENV=.venv  VENV_FLAGS=--system-site-packages (on a Jetson)"
 
