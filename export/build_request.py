@@ -53,7 +53,7 @@ class RefusedError(CheckError):
 
 def build_failure(builder: Builder, what: str, said: str) -> EspnetEdgeError:
     """The error for a library that failed with the words `said`: lack of memory is the hardware's, not the file's."""
-    title = f"{builder.name} {builder.version}"
+    title, said = f"{builder.name} {builder.version}", " ".join(said.split())
     if _OUT_OF_MEMORY.search(said):
         return UnavailableError(
             f"{title} ran out of memory: {said}; give it less with --workspace MIB, or export with a smaller --batch "

@@ -104,10 +104,9 @@ def _typings(builder: Builder, options: BuildOptions, precision: Precision) -> l
     strong, weak = (
         trtexec_typings(builder) if isinstance(builder, TrtexecBuilder) else module_typings(_as_module(builder))
     )
-    if options.dla_core is not None and precision == "int8":
-        weak = False
-    ways: list[Typing] = ["strong"] if strong else []
-    return [*ways, "weak"] if weak else ways
+    # A version with neither name keeps the file's types and no longer says so.
+    ways: list[Typing] = ["strong"] if strong or not weak else []
+    return [*ways, "weak"] if weak and not (options.dla_core is not None and precision == "int8") else ways
 
 
 def _built(builder: Builder, typing: Typing, request: BuildRequest) -> Engine:

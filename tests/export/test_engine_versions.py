@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -353,6 +354,15 @@ def test_an_engine_that_cannot_be_read_back_says_why(on: Any) -> None:
     assert info.not_verified == "the engine cannot be loaded here: the library gave no reason"
     world.loads, world.inspected = True, '{"Layers": ["conv_a", "conv_b"]}'
     assert build(builder).info.not_verified == "the library does not say in what its layers compute"
+
+
+def test_a_version_that_no_longer_names_what_it_always_does(on: Any) -> None:
+    builder, world = on("11.4.0.106")
+    sys.modules["tensorrt"].NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", {"OTHER": 0})
+    assert build(builder, "int8").info.typing == "strong"
+    assert world.values("create_network") == [0]
+    world.dla_cores = 1
+    assert build(builder, "int8", dla_core=0).info.dla_core == 0
 
 
 def test_the_recorded_interfaces_refuse_what_a_version_lacks() -> None:
