@@ -1,7 +1,9 @@
-"""The table of all networks: our counts beside the published figures."""
+"""The table of all networks: our counts and file sizes beside the published figures."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from typing import Any
 
 import torch
@@ -17,18 +19,22 @@ _COLUMNS = (
     "data set",
     "size",
     "params",
+    "published params (M)",
     "conv MACs (M)",
     "linear MACs (M)",
     "published MACs (M)",
     "published accuracy",
-    "weights (MB)",
+    "ONNX (MB)",
 )
 _TEXT_COLUMNS = 4
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One network at one width, data set and size. MACs of one image or word; `weights_mb`: float32 weights."""
+    """One network at one width, data set and size. MACs of one image or word.
+
+    `onnx_bytes`: measured size of the float32 file that `espnet-export` writes by default; None: not measured yet.
+    """
 
     network: str
     width_mult: float
@@ -37,7 +43,7 @@ class TableRow:
     params: int
     conv_macs: int
     linear_macs: int
-    weights_mb: float
+    onnx_bytes: int | None
     published: PublishedFigure
 
     def as_json(self) -> dict[str, Any]:
@@ -53,6 +59,17 @@ def table_rows(model: str | None = None) -> list[TableRow]:
     """
     names = list_models() if model is None else (get_spec(model).name,)
     return [_row(figure) for figure in published_figures(names)]
+
+
+def row_key(figure: PublishedFigure) -> str:
+    """What a row is called in `artefact_sizes.json`: "espnetv2_seg 2 cityscapes 512x1024"."""
+    return f"{figure.network} {figure.width_mult:g} {figure.dataset} {_size(figure.size)}"
+
+
+def onnx_sizes() -> dict[str, int]:
+    """Bytes of the ONNX file of each row, as `docs/measure_artefact_sizes.py` measured them."""
+    sizes: dict[str, int] = json.loads((files(__package__) / "artefact_sizes.json").read_text())
+    return sizes
 
 
 def plain_table(rows: Iterable[TableRow]) -> str:
@@ -92,7 +109,7 @@ def _row(figure: PublishedFigure) -> TableRow:
         params=counts.params,
         conv_macs=counts.conv_macs,
         linear_macs=counts.linear_macs,
-        weights_mb=4 * counts.params / 1e6,
+        onnx_bytes=onnx_sizes().get(row_key(figure)),
         published=figure,
     )
 
@@ -103,14 +120,19 @@ def _cells(row: TableRow) -> tuple[str, ...]:
         row.network,
         f"{row.width_mult:g}",
         row.dataset,
-        f"{row.size[0]}x{row.size[1]}" if row.size else "one word",
+        _size(row.size),
         f"{row.params:,}",
+        "" if published.params_m is None else f"{published.params_m:g}",
         f"{row.conv_macs / 1e6:.2f}",
         f"{row.linear_macs / 1e6:.2f}",
         "" if published.macs_m is None else f"{published.macs_m:g}",
         _accuracy(published),
-        f"{row.weights_mb:.2f}",
+        "" if row.onnx_bytes is None else f"{row.onnx_bytes / 1e6:.2f}",
     )
+
+
+def _size(size: tuple[int, int] | None) -> str:
+    return f"{size[0]}x{size[1]}" if size else "one word"
 
 
 def _accuracy(published: PublishedFigure) -> str:
@@ -128,4 +150,6 @@ def _notes() -> list[str]:
         "Counted here: one MAC per weight and output element of a convolution or linear layer; bias adds, batch norm, "
         "activations, pooling and resizing are not counted."
     )
-    return [counted, "", *(f"- [{number}] {source}: {note}." for number, (source, note) in enumerate(NOTES.items(), 1))]
+    measured = "Measured: the float32 ONNX file that espnet-export writes by default, at the size of the row."
+    sources = (f"- [{number}] {source}: {note}." for number, (source, note) in enumerate(NOTES.items(), 1))
+    return [counted, "", measured, "", *sources]
