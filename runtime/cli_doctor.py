@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = new_app()
 SCHEMA_VERSION = 1
+_MAX_LINE = 4000  # characters; a manifest from elsewhere may hold millions
 
 
 @app.command(
@@ -94,7 +95,11 @@ def _file_lines(diagnosis: "Diagnosis") -> list[str]:
         *(("note", note) for note in diagnosis.notes),
         *((("way out", diagnosis.way_out),) if diagnosis.way_out else ()),
     ]
-    return [f"{label:<8}  {one_line(text)}" for label, text in rows]
+    return [f"{label:<8}  {_bounded(one_line(text))}" for label, text in rows]
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= _MAX_LINE else text[: _MAX_LINE - 3] + "..."
 
 
 def _print_findings(findings: "Sequence[Finding]") -> None:

@@ -28,6 +28,7 @@ from .probes import Places, library, probe_library
 
 FITS, WRONG_FILE, DOES_NOT_FIT, FAILED_CHECK = 0, 2, 3, 4
 _MAX_ONNX_FILES = 20  # beside an engine, that are compared with the one that it was built from
+_MAX_NAME = 100  # characters of a GPU's name: manifests may come from anywhere
 
 ManifestState = Literal["matches", "differs", "none", "broken"]
 
@@ -264,7 +265,7 @@ def _built_engine(facts: FileFacts, manifest: Manifest | None) -> BuiltEngine | 
         max(plan.version if plan else (), noted, key=len),
         capabilities,
         and_later,
-        info.device if info else None,
+        info.device[:_MAX_NAME] if info and info.device else None,
         info.compatible if info else (),
     )
 

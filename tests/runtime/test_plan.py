@@ -8,39 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from espnet_edge.errors import InputError
 from espnet_edge.runtime.plan import FileFacts, PlanHeader, parse_version, read_file_facts
+from plans import one_node, rtx_plan, tensorrt_plan
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="no TensorRT-RTX wheel for this platform"
 )
 ALL_PORTABLE = ("8.0", "8.6", "8.9", "12.0", "12.1")
-
-
-def tensorrt_plan(*version: int, size: int = 4096, serialisation: int = 0) -> bytes:
-    """A header as trtexec reads it: the tag, the serialisation version, the library's version in bytes 24 to 27."""
-    head = b"ftrt" + struct.pack("<I", serialisation) + bytes(range(1, 17)) + bytes(version)
-    return head + bytes(size - len(head))
-
-
-def rtx_plan(version: tuple[int, ...], mask: int, size: int = 4096) -> bytes:
-    """A header as TensorRT-RTX 1.4 to 1.7 write it."""
-    head = b"vtrt" + struct.pack("<IQQ4B4sI", 0, 2, size, *version, b"vtrt", mask)
-    return head + bytes(size - len(head))
-
-
-def one_node() -> onnx.ModelProto:
-    slope = numpy_helper.from_array(np.full((8, 1, 1), 0.25, np.float32), "slope")
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 8, 16, 16])
-    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 8, 16, 16])
-    graph = helper.make_graph([helper.make_node("PRelu", ["image", "slope"], ["out"])], "g", [image], [out], [slope])
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 3)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="tests")
 
 
 @pytest.fixture(scope="module")
