@@ -56,25 +56,23 @@ def gpu_finding(cuda: CudaProbe) -> Finding:
 def build_findings(answers: Answers, cuda: CudaProbe, trtexec: Finding) -> Iterator[Finding]:
     """What can be built here."""
     gpu = _lack_of_gpu(cuda)
-    yield _able("build", "ONNX files", answers, ("torch", "onnx", "onnxscript"))
-    yield _able("build", "engines by TensorRT", answers, ("tensorrt",), gpu)
-    yield _able("build", "engines by TensorRT-RTX", answers, ("tensorrt-rtx",))
+    yield _able("build", "ONNX file", answers, ("torch", "onnx", "onnxscript"))
+    yield _able("build", "engine, TensorRT", answers, ("tensorrt",), gpu)
+    yield _able("build", "engine, TensorRT-RTX", answers, ("tensorrt-rtx",))
     lacks = [*([] if trtexec.there else [(trtexec.answer, f"see {trtexec.what} above")]), *gpu]
-    yield _finding("build", "engines by trtexec", trtexec.answer, lacks)
+    yield _finding("build", "engine, trtexec", trtexec.answer, lacks)
 
 
 def run_findings(answers: Answers, cuda: CudaProbe) -> Iterator[Finding]:
     """What can be run here."""
     gpu = _lack_of_gpu(cuda)
-    yield _able("run", "ONNX files in onnxruntime", answers, ("onnxruntime",))
-    yield _able(
-        "run", "ONNX files in onnxruntime on the GPU", answers, ("onnxruntime",), [*_lack_of_cuda(answers), *gpu]
-    )
-    yield _able("run", "ONNX files in openvino", answers, ("openvino",))
-    yield _able("run", "the network in torch", answers, ("torch",))
+    yield _able("run", "ONNX, onnxruntime", answers, ("onnxruntime",))
+    yield _able("run", "ONNX, onnxruntime GPU", answers, ("onnxruntime",), [*_lack_of_cuda(answers), *gpu])
+    yield _able("run", "ONNX, openvino", answers, ("openvino",))
+    yield _able("run", "network, torch", answers, ("torch",))
     engine_needs = [*gpu, *_lack_of_runner(), *_lack_of_provider(answers)]
-    yield _able("run", "engines of TensorRT", answers, ("tensorrt",), engine_needs)
-    yield _able("run", "engines of TensorRT-RTX", answers, ("tensorrt-rtx",), [*_lack_of_rtx_gpu(cuda), *engine_needs])
+    yield _able("run", "engine, TensorRT", answers, ("tensorrt",), engine_needs)
+    yield _able("run", "engine, TensorRT-RTX", answers, ("tensorrt-rtx",), [*_lack_of_rtx_gpu(cuda), *engine_needs])
 
 
 def measure_findings(sensors: Sequence[Finding]) -> Iterator[Finding]:

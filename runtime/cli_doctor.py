@@ -73,7 +73,7 @@ def _file(file: Path, json_file: Path | None) -> int:
 def _machine(json_file: Path | None) -> int:
     from .capabilities import machine_findings
 
-    with console().status("asking the libraries ..."):
+    with console().status("asking the libraries ...", refresh_per_second=2):
         findings = machine_findings()
     _write(json_file, {"findings": [asdict(finding) for finding in findings]})
     _print_findings(findings)
@@ -116,11 +116,12 @@ def _print_findings(findings: "Sequence[Finding]") -> None:
         print("\n".join(_plain_lines(rows)))
         return
     table = Table(box=SIMPLE_HEAD)
-    for column, wraps in (("", False), ("what", False), ("here", False), ("answer", True), ("way out", True)):
+    for column, wraps in (("", False), ("what", False), ("here", False), ("answer, and the way out", True)):
         table.add_column(column, no_wrap=not wraps, overflow="fold")
     for group, what, there, answer, way_out in rows:
         state = Text(there, style="green" if there == "yes" else "yellow")
-        table.add_row(group, Text(what), state, Text(answer), Text(way_out))
+        advice = ("\n> " + way_out, "dim") if way_out else ""
+        table.add_row(group, Text(what), state, Text.assemble(answer, advice))
     stdout.print(table)
 
 
