@@ -46,6 +46,7 @@ def rtx(*capabilities: str, and_later: bool = False, version: str = "1.7.1.116")
         (trt("10.3.0.26"), machine(ORIN, "10.3.0.26"), []),
         (trt("10.3.0.26"), machine(ORIN, "10.3.0"), []),  # the module does not say its build number
         (trt("10.3.0"), machine(ORIN, "10.3.0.26"), []),
+        (trt("10.3.0.26"), machine(ORIN, "10.3"), ["version"]),
         (trt("8.6.1.2"), machine(ORIN, "8.6.1.6"), ["version"]),
         (trt("10.3.0.26"), machine(ORIN, "10.3.1.1"), ["version"]),
         (trt("10.3.0.26"), machine(ORIN, "10.13.3.9"), ["version"]),
@@ -221,6 +222,18 @@ def test_an_engine_of_a_header_that_is_not_known_goes_by_its_manifest(tmp_path: 
     assert (diagnose(engine, here).exit_code, diagnose(engine, here).fits) == (0, True)
     assert "not an engine" not in str(engine_problem(engine, read_manifest(engine), machine(L4, "10.3.0.26")))
     assert "neither an engine nor" in str(engine_problem(engine, None, here))
+
+
+def test_an_old_plan_is_known_to_the_build_number_by_its_manifest(tmp_path: Path) -> None:
+    engine = tmp_path / "seg.trt"
+    engine.write_bytes(b"ptrt" + bytes(4) + (232).to_bytes(4, "little") + bytes(100))
+    here = machine(gpu("7.2", "Xavier"), "8.5.2.2")
+    write_manifest(engine, {"builder_version": "8.5.2.2", "compute_capabilities": ["7.2"]})
+    assert diagnose(engine, here).fits
+    write_manifest(engine, {"builder_version": "8.4.1.5", "compute_capabilities": ["7.2"]})
+    assert diagnose(engine, here).problems == (
+        "by its header it was built by TensorRT 8.5, by its manifest by tensorrt 8.4.1.5",
+    )
 
 
 def test_without_a_manifest_the_header_counts(tmp_path: Path) -> None:
