@@ -68,15 +68,16 @@ class EngineMachine:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why an engine does not run here."""
+    """Why an engine does not run here; `certain` false: why that cannot be told, and TensorRT itself would have to."""
 
     kind: Kind
     text: str
+    certain: bool = True
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """An engine runs where there are no problems; `notes` are what one should know all the same."""
+    """An engine runs where there are no problems; `notes` are what one should know even so."""
 
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
@@ -97,9 +98,13 @@ def _gpu_problems(engine: BuiltEngine, machine: EngineMachine) -> Iterator[Probl
     if machine.gpu.device is None:
         yield Problem("gpu", f"no GPU is here ({machine.gpu.reason})")
     elif machine.gpu.compute_capability is None:
-        yield Problem("gpu", f"the driver does not say the compute capability of {machine.gpu.device}")
+        text = f"the driver does not say the compute capability of {machine.gpu.device}"
+        yield Problem("gpu", text, certain=False)
     elif engine.compute_capabilities is None:
-        yield Problem("capability", "neither the file nor a manifest says for which GPU it is")
+        if engine.device != machine.gpu.device:
+            built_on = f"only that it was built on {engine.device}" if engine.device else "nothing"
+            text = f"of the GPU that it is for {built_on} is known"
+            yield Problem("capability", text, certain=False)
     elif not _covers(engine, machine.gpu.compute_capability):
         yield Problem("capability", f"it is not for sm {machine.gpu.compute_capability}")
 
@@ -123,7 +128,8 @@ def _library_problems(engine: BuiltEngine, machine: EngineMachine) -> Iterator[P
     if not machine.version:
         yield Problem("library", f"{title} is not here ({machine.library_answer})")
     elif len(engine.version) < 3:
-        yield Problem("version", f"the version of {title} that built it is not known to the patch")
+        text = f"the version of {title} that built it is not known to the patch"
+        yield Problem("version", text, certain=engine.version != machine.version[: len(engine.version)])
     elif not _same(engine.version, machine.version):
         yield Problem("version", _version_problem(engine, machine))
 

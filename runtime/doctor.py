@@ -28,6 +28,7 @@ from .probes import Places, library, probe_library
 
 FITS, WRONG_FILE, DOES_NOT_FIT, FAILED_CHECK = 0, 2, 3, 4
 _MAX_ONNX_FILES = 20  # beside an engine, that are compared with the one that it was built from
+_TRTEXEC = "trtexec"  # as the builder of an engine of TensorRT
 _MAX_NAME = 100  # characters of a GPU's name: manifests may come from anywhere
 
 ManifestState = Literal["matches", "differs", "none", "broken"]
@@ -64,7 +65,7 @@ class _Sidecar:
 
 
 def engine_problem(path: Path, manifest: Manifest | None, machine: EngineMachine | None = None) -> str | None:
-    """Why the engine `path` does not run here, in one line with the way out; None if nothing speaks against it.
+    """Why the engine `path` does not run here, in one line with the way out; None if nothing certain does.
 
     Args:
         path: the engine; its first bytes are read.
@@ -84,7 +85,7 @@ def engine_problem(path: Path, manifest: Manifest | None, machine: EngineMachine
         return f"{path}: {contradiction}; export it again"
     machine = machine or read_engine_machine(engine.builder)
     verdict = compatibility(engine, machine)
-    if verdict.fits:
+    if not any(problem.certain for problem in verdict.problems):
         return None
     reasons = "; ".join(problem.text for problem in verdict.problems)
     return (
@@ -244,7 +245,7 @@ def _engine_text(info: EngineInfo) -> str:
 
 
 def _builder(info: EngineInfo) -> str:
-    """trtexec builds engines of TensorRT."""
+    """The library that the engine is of: trtexec's are of TensorRT."""
     return TENSORRT_RTX if info.builder == TENSORRT_RTX else TENSORRT
 
 
@@ -331,8 +332,9 @@ def _rebuild(path: Path, manifest: Manifest | None, engine: BuiltEngine, machine
 def _options(manifest: Manifest | None, engine: BuiltEngine, machine: EngineMachine) -> Iterator[str]:
     """What the engine was built with, where that still is of use on this machine."""
     other_builder = _needs_other_builder(engine, machine)
-    yield f"--engine {TENSORRT if other_builder else engine.builder}"
     info = manifest.engine if manifest else None
+    by_trtexec = info is not None and info.builder == _TRTEXEC
+    yield f"--engine {TENSORRT if other_builder else _TRTEXEC if by_trtexec else engine.builder}"
     if info is not None and info.precision != "fp32":
         yield f"--precision {info.precision}"
     if engine.builder == TENSORRT_RTX and not other_builder:

@@ -54,6 +54,8 @@ def rtx(*capabilities: str, and_later: bool = False, version: str = "1.7.1.116")
         (trt(""), machine(ORIN, "8.5.2.2"), ["version"]),
         (trt("10.3.0.26"), machine(L4, "10.3.0.26"), ["capability"]),
         (trt("10.3.0.26", None), machine(L4, "10.3.0.26"), ["capability"]),
+        (trt("10.3.0.26", None, device="Orin"), machine(L4, "10.3.0.26"), ["capability"]),
+        (trt("10.3.0.26", None, device="NVIDIA L4"), machine(L4, "10.3.0.26"), []),
         (trt("10.3.0.26"), machine(L4, "10.13.3.9"), ["capability", "version"]),
         (trt("10.3.0.26"), machine(ORIN, ""), ["library"]),
         (trt("10.3.0.26"), machine(NO_GPU, ""), ["gpu", "library"]),
@@ -245,7 +247,7 @@ def test_without_a_manifest_the_header_counts(tmp_path: Path) -> None:
     engine.write_bytes(tensorrt_plan(10, 3, 0, 26))
     found = diagnose(engine, machine(L4, "10.3.0.26"))
     assert found.exit_code == 3
-    assert found.problems == ("neither the file nor a manifest says for which GPU it is",)
+    assert found.problems == ("of the GPU that it is for nothing is known",)
     assert found.way_out == (
         f"get the ONNX file that it was built from as {tmp_path / 'seg.onnx'} and run: "
         f"espnet-export {tmp_path / 'seg.onnx'} --out {tmp_path} --engine tensorrt"
@@ -283,11 +285,24 @@ def test_header_and_manifest_must_agree(tmp_path: Path) -> None:
     assert diagnose(engine).problems == ("it is an engine, its manifest is one of an ONNX file",)
 
 
+def test_what_cannot_be_told_is_left_to_tensorrt(tmp_path: Path) -> None:
+    """The doctor does not say that it fits; the runner of a file that the user trusts goes on."""
+    engine = tmp_path / "seg.trt"
+    engine.write_bytes(tensorrt_plan(10, 3, 0, 26))
+    here = machine(L4, "10.3.0.26")
+    assert (diagnose(engine, here).fits, engine_problem(engine, None, here)) == (False, None)
+    assert "runs only engines of 10.13.3.9" in str(engine_problem(engine, None, machine(L4, "10.13.3.9")))
+    engine.write_bytes(b"ptrt" + bytes(4) + (232).to_bytes(4, "little") + bytes(100))
+    assert engine_problem(engine, None, machine(L4, "8.5.2.2")) is None
+    assert "not known to the patch" in str(engine_problem(engine, None, machine(L4, "10.3.0.26")))
+
+
 def test_trtexec_is_tensorrt(tmp_path: Path) -> None:
     engine = tmp_path / "seg.trt"
     engine.write_bytes(tensorrt_plan(10, 3, 0, 26))
     write_manifest(engine, {"builder": "trtexec", "builder_version": "10.3.0", "compute_capabilities": ["8.7"]})
     assert diagnose(engine, machine(ORIN, "10.3.0.26")).fits
+    assert str(diagnose(engine, machine(ORIN, "10.7.0.1")).way_out).endswith("--engine trtexec")
 
 
 @pytest.mark.parametrize(
