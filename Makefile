@@ -18,7 +18,7 @@ BENCH_OPTIONS := $(foreach option,RUNTIME THREADS ROUNDS ITERATIONS,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
 TYPED := model export runtime power
 
-.PHONY: help install export bench test lint type fmt clean
+.PHONY: help install export bench doctor test lint type fmt clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -29,6 +29,7 @@ help: ## This list
 	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  VOCABULARY=FILE  IO=deploy|raw  PRECISION=fp32"
 	@echo "          ENGINE=auto|none|tensorrt|tensorrt-rtx"
 	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  THREADS=2  ROUNDS=5  ITERATIONS=10"
+	@echo "  doctor: FILE=seg.trt"
 	@echo "  all:    PYTHON=python3  VENV=.venv  VENV_FLAGS=--system-site-packages (on a Jetson)"
 
 install: $(VENV)/.installed ## Make .venv with everything that export and bench need, at pinned versions
@@ -42,6 +43,9 @@ bench: $(if $(strip $(EXPORT_OPTIONS)),export,$(ARTEFACT)) ## Latency of MODEL i
 
 $(ARTEFACT): | $(VENV)/.installed
 	$(MAKE) export
+
+doctor: $(VENV)/.installed ## What this machine can build, run and measure; FILE=seg.trt: what a file is, and whether it fits
+	$(BIN)/espnet-doctor $(if $(FILE),'$(FILE)')
 
 test: $(VENV)/.installed-dev ## All tests that this machine can run
 	$(BIN)/python -m pytest tests

@@ -155,6 +155,8 @@ class EngineInfo(_Record):
     compute_capabilities: tuple[str, ...]
     device: str | None
     profile: Profile | None
+    dla_core: int | None = None
+    compatible: tuple[str, ...] = ()
 
 
 class ParitySummary(_Record):
