@@ -51,8 +51,8 @@ def staged(target: Path) -> Iterator[Path]:
     """A folder to write files and folders in; they move into `target` together when the block ends without an error.
 
     The files that they replace come back if the move itself fails, so `target` holds either all of the old
-    files or all of the new ones. A folder replaces the whole of an old one. `target` is created if missing, and removed again if this call created it
-    and nothing was written.
+    files or all of the new ones. A folder replaces the whole of an old one. `target` is created if missing, and
+    removed again if this call created it and nothing was written.
 
     Raises:
         OSError: `target` cannot be created or written, or the disk is full.

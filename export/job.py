@@ -533,7 +533,8 @@ def _deepstream_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postpr
         shape = (classes, *target.image_size)
         return (_tensor(target, "probabilities", "float32", shape, "NCHW", meaning),), Postprocessing(kind="argmax")
     if target.spec.task == "classification":
-        return (_tensor(target, "probabilities", "float32", (classes,), "NC", meaning),), Postprocessing(kind="rank_top5")
+        probabilities = _tensor(target, "probabilities", "float32", (classes,), "NC", meaning)
+        return (probabilities,), Postprocessing(kind="rank_top5")
     return _deploy_outputs(target)
 
 

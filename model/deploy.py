@@ -91,7 +91,7 @@ class DeployNetwork(nn.Module):
 
 
 class DeepStreamNetwork(DeployNetwork):
-    """`network` between what DeepStream's nvinfer feeds and what it reads. image: float32 (N, 3, H, W), RGB, 0 to 255 ->
+    """`network` between what DeepStream's nvinfer feeds and reads. pixels: float32 (N, 3, H, W), RGB, 0 to 255 ->
 
     segmentation: probabilities float32 (N, classes, H, W), of which nvinfer takes the highest above 0: with logits, it
     would give no class to a pixel whose logits are all negative;
