@@ -114,7 +114,7 @@ def max_batch_of(manifest: Manifest, asked: int | None) -> int:
             f"{manifest.name}: the engine takes {profile.minimum} to {profile.maximum} pictures at once, servers ask "
             f"for single ones, too; export it with --batch 1,{profile.optimum},{profile.maximum}"
         )
-    largest = asked or (profile.maximum if profile else None)
+    largest = asked if asked is not None else (profile.maximum if profile else None)
     if largest is None:
         raise InputError(f"{manifest.name}: the batch is free, and the file does not say how large: give --max-batch N")
     if largest < 1:
