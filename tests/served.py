@@ -1,7 +1,11 @@
 """Artefacts with manifests of every task, for the packages that servers read. Nothing parses the file itself."""
 
+import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from espnet_edge.files import sha256_of
 from espnet_edge.runtime.manifest import Manifest, file_info, load_manifest
@@ -62,6 +66,26 @@ def read(path: Path) -> Manifest:
     manifest = load_manifest(path)
     assert manifest is not None
     return manifest
+
+
+@cache
+def triton_messages() -> Any:
+    """Triton's messages as its client carries them, with protocol buffers' `text_format` in the same module.
+
+    The client's module is loaded by itself, for the package around it wants all of gRPC.
+    """
+    text_format = pytest.importorskip("google.protobuf.text_format")
+    package = importlib.util.find_spec("tritonclient")
+    if package is None or not package.submodule_search_locations:
+        pytest.skip("tritonclient is not installed")
+    file = Path(package.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py"
+    spec = importlib.util.spec_from_file_location("model_config_pb2", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.text_format = text_format  # type: ignore[attr-defined]
+    return module
 
 
 def _tensor(name: str, dtype: str, shape: tuple[int | str, ...], layout: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The model repository, read back through Triton's own messages."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,12 @@ from espnet_edge.runtime.cli_package import main
 from espnet_edge.runtime.manifest import load_manifest, manifest_path
 from espnet_edge.runtime.pbtxt import Symbol, as_text
 from espnet_edge.runtime.triton_repository import TritonOptions, triton_config, write_triton_repository
-from served import CLASSES, HEIGHT, NAMES, PROFILE, WIDTH, engine, read, write
-
-text_format = pytest.importorskip("google.protobuf.text_format", reason="protobuf is not installed")
+from served import CLASSES, HEIGHT, NAMES, PROFILE, WIDTH, engine, read, triton_messages, write
 
 
 @pytest.fixture(scope="module")
 def messages() -> Any:
-    """Triton's messages as its client carries them; loaded by themselves, for the client wants all of gRPC."""
-    package = importlib.util.find_spec("tritonclient")
-    if package is None or not package.submodule_search_locations:
-        pytest.skip("tritonclient is not installed")
-    file = Path(package.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py"
-    spec = importlib.util.spec_from_file_location("model_config_pb2", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return triton_messages()
 
 
 @pytest.fixture
@@ -41,7 +28,7 @@ def config(messages, tmp_path):
         written = write_triton_repository(
             artefact, read(artefact), tmp_path / "models", TritonOptions("street", **options), labels=labels
         )
-        return text_format.Parse(written.config.read_text(), messages.ModelConfig())
+        return messages.text_format.Parse(written.config.read_text(), messages.ModelConfig())
 
     return package
 
@@ -273,7 +260,7 @@ def test_states_are_not_batched(tmp_path):
 
 @pytest.mark.parametrize("text", ["", 'a "b" \\c', "Straße\n\t\r\0\x7f1", "\u6f22 \U0001f600", "\\n0012"])
 def test_texts_come_back_through_protocol_buffers(messages, text):
-    found = text_format.Parse(as_text({"name": text, "parameters": [{"key": text}]}), messages.ModelConfig())
+    found = messages.text_format.Parse(as_text({"name": text, "parameters": [{"key": text}]}), messages.ModelConfig())
     assert found.name == text
     assert list(found.parameters) == [text]
 
