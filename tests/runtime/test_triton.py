@@ -9,7 +9,7 @@ import pytest
 from espnet_edge.errors import CheckError, InputError
 from espnet_edge.files import sha256_of
 from espnet_edge.runtime.cli_package import main
-from espnet_edge.runtime.manifest import load_manifest, manifest_path
+from espnet_edge.runtime.manifest import Preprocessing, load_manifest, manifest_path
 from espnet_edge.runtime.pbtxt import Symbol, as_text
 from espnet_edge.runtime.triton_repository import TritonOptions, triton_config, write_triton_repository
 from served import CLASSES, HEIGHT, NAMES, PROFILE, WIDTH, engine, read, triton_messages, write
@@ -51,7 +51,8 @@ def test_a_fixed_batch_is_served_as_it_is(config, messages, tmp_path):
     assert found.output[0].label_filename == ""
     parameters = {key: value.string_value for key, value in found.parameters.items()}
     assert parameters["manifest.sha256"] == sha256_of(artefact)
-    assert json.loads(parameters["manifest.preprocessing"])["std"] == [0.229, 0.224, 0.225]
+    rule = Preprocessing.model_validate_json(parameters["manifest.preprocessing"])
+    assert rule == read(artefact).preprocessing
     assert json.loads(parameters["manifest.postprocessing"])["kind"] == "labels"
 
 
