@@ -12,7 +12,7 @@ from ..files import write_text
 from .deepstream import write_deepstream_package
 from .labels import class_names
 from .manifest import Manifest, manifest_path
-from .serving import Package, checked_name, servable_manifest
+from .serving import Package, checked_name, one_line, servable_manifest
 from .triton_repository import Device, TritonOptions, write_triton_repository
 
 SCHEMA_VERSION = 1
@@ -82,7 +82,7 @@ def espnet_package(
     if json_file is not None:
         check_output_file("--json", json_file, [engine, manifest_path(engine)])
     names = class_names(manifest, labels)
-    title = checked_name("--name" if name else f"name of {engine} in its manifest, use --name:", name or manifest.name)
+    title = checked_name("--name" if name else f"{engine}: its manifest calls it", name or manifest.name)
     if format_name == "triton":
         options = TritonOptions(title, max_batch, device or "auto", 1 if instances is None else instances)
         package = write_triton_repository(
@@ -116,7 +116,7 @@ def _print_result(package: Package, format_name: Format, name: str, out: Path, *
     if not named:
         notes.append("the names of the classes are not known, and no labels were written; give them with --labels FILE")
     for note in notes:
-        console().print(f"note: {note}", markup=False)
+        console().print(f"note: {one_line(note)}", markup=False)
     if format_name == "triton":
         print(f"serve it: tritonserver --model-repository={out.absolute()}   (model {name})")
     else:

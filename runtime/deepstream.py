@@ -13,15 +13,17 @@ What nvinfer does is read from its documentation ("Gst-nvinfer" in the DeepStrea
   precision, and later loads it by that name, also if the ONNX file has been replaced. So our name holds the checksum.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import CheckError, InputError
 from ..files import staged
 from .manifest import Manifest, Preprocessing, TensorInfo
 from .serving import (
     Package,
+    as_comments,
     check_unedited,
     checked_name,
     copy_artefact,
@@ -35,6 +37,7 @@ from .serving import (
 _MAX_BATCH = 1024  # NVDSINFER_MAX_BATCH_SIZE
 _UNIQUE_ID = 1
 _SEGMENTATION, _CLASSIFIER, _TENSORS = 2, 1, 100
+_NETWORK_MODES = {"fp32": 0, "int8": 1, "fp16": 2}
 _BILINEAR = 1
 _NETWORK_TYPES = {
     "argmax": _SEGMENTATION,
@@ -123,11 +126,11 @@ def nvinfer_config(manifest: Manifest, model: str, *, labels: str | None, max_ba
         "maintain-aspect-ratio": 0,
         "scaling-filter": _BILINEAR,
         "network-type": network_type,
-        "output-blob-names": ";".join(output.name for output in manifest.outputs),
+        "output-blob-names": ";".join(_key_file_name(output.name) for output in manifest.outputs),
         **_reading_settings(manifest, network_type),
         **({"labelfile-path": labels} if labels is not None and network_type != _TENSORS else {}),
     }
-    comments = "".join(f"# {line}\n" for line in (*_head(manifest), *_left_to_the_application(manifest)))
+    comments = as_comments([*_head(manifest), *_left_to_the_application(manifest)])
     return f"{comments}[property]\n" + "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
@@ -164,6 +167,13 @@ def _network_type(manifest: Manifest) -> int:
     return _NETWORK_TYPES[kind]
 
 
+def _key_file_name(name: str) -> str:
+    """`name` where it can stand in a list of a key file: a line break in it would begin another setting."""
+    if not re.fullmatch(r"[A-Za-z0-9_./:-]+", name):
+        raise CheckError(f"output {name!r}: not a name that nvinfer can read; export it again")
+    return name
+
+
 def _batch_size(manifest: Manifest, asked: int | None) -> int:
     batch = max_batch_of(manifest, asked)
     if manifest.engine is None and fixed_batch(manifest) not in {None, 1}:
@@ -187,14 +197,14 @@ def _model_settings(manifest: Manifest, model: str, batch: int) -> dict[str, obj
     The types of a file in FP16 or INT8 are in its graph. The FP16 flag is for versions that know no strong typing;
     newer ones drop it where TensorRT refuses it. INT8 without a calibration file would be turned into FP16.
     """
-    mode, named = {"fp32": (0, "fp32"), "fp16": (2, "fp16"), "int8": (0, "fp32")}[manifest.precision]
     if manifest.engine is not None:
-        return {"model-engine-file": model, "network-mode": {"fp32": 0, "int8": 1, "fp16": 2}[manifest.precision]}
+        return {"model-engine-file": model, "network-mode": _NETWORK_MODES[manifest.precision]}
+    built = "fp16" if manifest.precision == "fp16" else "fp32"
     return {
         "onnx-file": model,
         # What nvinfer calls the engine that it builds at the first start, so that it finds it at the next.
-        "model-engine-file": f"{model}_b{batch}_gpu0_{named}.engine",
-        "network-mode": mode,
+        "model-engine-file": f"{model}_b{batch}_gpu0_{built}.engine",
+        "network-mode": _NETWORK_MODES[built],
         **({"strongly-typed": 1} if manifest.precision != "fp32" else {}),
     }
 

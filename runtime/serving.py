@@ -6,6 +6,7 @@ A package is a folder that another program reads: `triton_repository` and `deeps
 import hashlib
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +62,8 @@ def checked_name(option: str, name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"{option} {name!r}: give letters, digits, '_', '-' and '.', beginning with a letter or digit, "
-            "at most 128 of them"
+            f"{option} {name!r}: a name has letters, digits, '_', '-' and '.', at most 128, and begins with a letter "
+            "or digit; give one with --name"
         )
     return name
 
@@ -141,9 +142,17 @@ def _place_of(engine: EngineInfo) -> str:
     )
 
 
-def one_line(name: str) -> str:
-    """A class name without line breaks, which would shift all that follow."""
-    return " ".join(name.split())
+def one_line(text: str) -> str:
+    """`text` without line breaks and control characters.
+
+    Much of a manifest is free text: a line of its own in a configuration could name a library that the server loads.
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def as_comments(lines: Iterable[str]) -> str:
+    """Each of `lines` as a comment, of one line whatever it holds."""
+    return "".join(f"# {one_line(line)}\n" for line in lines)
 
 
 def signed(text: str) -> str:

@@ -17,6 +17,7 @@ from .manifest import Manifest, TensorInfo
 from .pbtxt import Message, Symbol, Value, as_text
 from .serving import (
     Package,
+    as_comments,
     check_unedited,
     checked_name,
     copy_artefact,
@@ -96,8 +97,7 @@ def write_triton_repository(
     with staged(folder) as staging:
         (staging / str(number)).mkdir()
         copy_artefact(artefact, manifest, staging / str(number) / model)
-        config = "".join(f"# {line}\n" for line in comments) + as_text(message)
-        (staging / CONFIG).write_text(signed(config), encoding="utf-8")
+        (staging / CONFIG).write_text(signed(as_comments(comments) + as_text(message)), encoding="utf-8")
         if labels is not None:
             (staging / LABELS).write_text("".join(f"{one_line(name)}\n" for name in labels), encoding="utf-8")
         files = tuple(folder / path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file())

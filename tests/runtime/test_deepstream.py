@@ -170,6 +170,16 @@ def test_logits_are_refused_also_where_one_factor_would_do(tmp_path, kind):
         write_deepstream_package(artefact, read(artefact), tmp_path / "out", name="x")
 
 
+def test_a_manifest_from_elsewhere_adds_no_setting(package, tmp_path):
+    evil = "x\n[property]\ncustom-lib-path=/tmp/evil.so\n"
+    _, text = package(write(tmp_path / "x.onnx", "multi_label deepstream", network=evil, dataset=f"\r{evil}"))
+    assert all(line.startswith("#") for line in text.splitlines() if "evil" in line)
+    artefact = write(tmp_path / "x.onnx", "multi_label deepstream")
+    outputs = [{**read(artefact).outputs[0].model_dump(), "name": evil}]
+    with pytest.raises(CheckError, match="not a name that nvinfer can read"):
+        package(write(tmp_path / "x.onnx", "multi_label deepstream", outputs=outputs))
+
+
 def test_too_many_at_once(tmp_path):
     artefact = write(tmp_path / "x.onnx", "segmentation deepstream", "batch")
     with pytest.raises(InputError, match="1024 at most"):

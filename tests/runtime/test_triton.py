@@ -153,6 +153,15 @@ def test_the_client_keeps_the_states_of_many(config, messages, tmp_path, batch, 
     assert "The client keeps the states" in (tmp_path / "models" / "street" / "config.pbtxt").read_text()
 
 
+def test_a_manifest_from_elsewhere_adds_no_field(config, tmp_path):
+    evil = 'x"\nbackend: "python"\n# \x1b[2J'
+    built = {**engine(), "builder_version": evil}
+    found = config(write(tmp_path / "x.trt", "segmentation deploy", engine=built, network=evil, dataset=evil))
+    assert found.backend == "tensorrt"
+    assert found.parameters["manifest.network"].string_value == evil
+    assert "\x1b" not in (tmp_path / "models" / "street" / "config.pbtxt").read_text()
+
+
 def test_what_was_copied_is_a_whole_artefact(config, tmp_path):
     artefact = write(tmp_path / "seg.onnx", "segmentation deploy")
     config(artefact)
