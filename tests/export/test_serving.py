@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from conftest import Outcome
 from espnet_edge.export.cli import main as export_main
-from espnet_edge.export.engine_from_onnx import Builder, engine_from_onnx, find_builder
 from espnet_edge.export.job import ExportOptions, Progress, export, parse_batch
 from espnet_edge.export.onnx_from_torch import Batch
 from espnet_edge.export.parity import ParityReport, parity_inputs, prove_parity
@@ -145,12 +144,26 @@ def test_the_proof_sees_wrong_probabilities() -> None:
     assert (case.outputs_follow_logits, case.passed) == (False, False)
 
 
-def test_nvidias_parser_takes_it() -> None:
-    pytest.importorskip("tensorrt_rtx")
-    builder = find_builder("tensorrt-rtx")
-    assert isinstance(builder, Builder)
-    data = exported("seg", "deepstream").read_bytes()
-    assert len(engine_from_onnx(builder, data, batch=Batch(), compute_capabilities=()).data) > 10_000
+@pytest.mark.parametrize(("model", "batch", "max_batch"), [("seg", "1", None), ("cls", "1,2,4", 4)])
+def test_an_engine_is_built_the_way_nvinfer_does(tmp_path: Path, model: str, batch: str, max_batch: int | None) -> None:
+    """Whatever the file says, nvinfer sets the first dimension free and asks for batches of 1 to batch-size."""
+    rtx = pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
+    settings, folder = nvinfer_settings(exported(model, "deepstream", batch), tmp_path, max_batch=max_batch)
+    builder = rtx.Builder(rtx.Logger(rtx.Logger.ERROR))
+    network, config = builder.create_network(0), builder.create_builder_config()
+    parser = rtx.OnnxParser(network, rtx.Logger(rtx.Logger.ERROR))
+    assert parser.parse((folder / settings["onnx-file"]).read_bytes())
+    image, sizes = network.get_input(0), [int(size) for size in settings["infer-dims"].split(";")]
+    assert (image.dtype, image.name, network.num_inputs) == (rtx.float32, "image", 1)
+    image.shape = (-1, *sizes)
+    profile = builder.create_optimization_profile()
+    profile.set_shape("image", *((count, *sizes) for count in (1, *[int(settings["batch-size"])] * 2)))
+    config.add_optimization_profile(profile)
+    assert builder.build_serialized_network(network, config) is not None
+    outputs = [network.get_output(i) for i in range(network.num_outputs)]
+    assert ";".join(output.name for output in outputs) == settings["output-blob-names"]
+    # Graphs of a fixed batch keep it inside, so that of several would answer for several whatever it is given.
+    assert outputs[0].shape[0] in {-1, int(batch[0])}
 
 
 def test_words_are_not_for_deepstream(command: Any, tmp_path: Path) -> None:
