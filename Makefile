@@ -29,7 +29,7 @@ help: ## This list
 	@echo "Targets:"
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 	@echo "Variables, with the options of espnet-export and espnet-bench behind them:"
-	@echo "  export: MODEL=seg|cls|det|lm  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc|coco  SIZE=512x1024 (HEIGHTxWIDTH)"
+	@echo "  export: MODEL=seg|cls|det|lm|mobilenetv1|...  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc|coco  SIZE=512x1024 (HEIGHTxWIDTH)"
 	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  VOCABULARY=FILE  IO=deploy|raw|deepstream  PRECISION=fp32"
 	@echo "          ENGINE=auto|none|tensorrt|tensorrt-rtx"
 	@echo "  package: FORMAT=triton|deepstream (with IO=deepstream)  PACKAGE_OUT=build/FORMAT  MAX_BATCH=8"

@@ -42,7 +42,8 @@ def export_command(
         typer.Argument(
             metavar="MODEL",
             help="seg (ESPNetv2 segmentation), cls (ESPNetv2 classification), det (ESPNetv2 detection), lm "
-            "(ERU language model), or one to compare with: mobilenetv1, mobilenetv2, shufflenetv1, shufflenetv2.",
+            "(ERU language model), or one to compare with: mobilenetv1, mobilenetv2, shufflenetv1, shufflenetv2. "
+            "espnet-models lists all.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the files; made if missing.")],

@@ -1,7 +1,7 @@
 """The table of all networks: our counts and file sizes beside the published figures."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 
 from .counts import count
 from .datasets import get_dataset
-from .published_figures import NOTES, PublishedFigure, published_figures
+from .published_figures import AUTHORS_FORM, NOTES, PublishedFigure, published_figures
 from .registry import create_model, get_spec, list_models, short_name
 
 _COLUMNS = (
@@ -27,6 +27,10 @@ _COLUMNS = (
     "ONNX (MB)",
 )
 _TEXT_COLUMNS = 4
+_AUTHORS_FORM_TITLE = "As the authors' own code builds them [3]; the files here are the reference forms above:"
+_AUTHORS_FORM_COLUMNS = ("network", "width", "params", "conv MACs (M)", "linear MACs (M)")
+_AUTHORS_FORM_TEXT_COLUMNS = 2
+Cells = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,27 +76,42 @@ def onnx_sizes() -> dict[str, int]:
     return sizes
 
 
-def plain_table(rows: Iterable[TableRow]) -> str:
+def plain_table(rows: Sequence[TableRow]) -> str:
     """Aligned columns for a terminal or a pipe, with the notes below."""
-    cells = [_COLUMNS, *map(_cells, rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(_COLUMNS))]
-    lines = [
+    parts = [_plain(_COLUMNS, map(_cells, rows), _TEXT_COLUMNS)]
+    if authors_form := _authors_form_cells(rows):
+        parts += [_AUTHORS_FORM_TITLE, _plain(_AUTHORS_FORM_COLUMNS, authors_form, _AUTHORS_FORM_TEXT_COLUMNS)]
+    return "\n\n".join([*parts, *_notes()])
+
+
+def markdown_table(rows: Sequence[TableRow]) -> str:
+    """The same as a Markdown page, the one that is kept in docs/models.md."""
+    parts = [
+        "# Networks",
+        "Written by `espnet-models --markdown`. Sizes are HEIGHTxWIDTH.",
+        _markdown(_COLUMNS, map(_cells, rows), _TEXT_COLUMNS),
+    ]
+    if authors_form := _authors_form_cells(rows):
+        parts += [_AUTHORS_FORM_TITLE, _markdown(_AUTHORS_FORM_COLUMNS, authors_form, _AUTHORS_FORM_TEXT_COLUMNS)]
+    return "\n\n".join([*parts, *_notes()]) + "\n"
+
+
+def _plain(columns: Cells, body: Iterable[Cells], text_columns: int) -> str:
+    cells = [columns, *body]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    return "\n".join(
         "  ".join(
-            cell.ljust(width) if i < _TEXT_COLUMNS else cell.rjust(width)
+            cell.ljust(width) if i < text_columns else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in cells
-    ]
-    return "\n".join([*lines, "", *_notes()])
+    )
 
 
-def markdown_table(rows: Iterable[TableRow]) -> str:
-    """The same as a Markdown page, the one that is kept in docs/models.md."""
-    header = "| " + " | ".join(_COLUMNS) + " |"
-    rule = "|" + "---|" * _TEXT_COLUMNS + "---:|" * (len(_COLUMNS) - _TEXT_COLUMNS)
-    body = ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    title = "# Networks\n\nWritten by `espnet-models --markdown`. Sizes are HEIGHTxWIDTH.\n"
-    return "\n".join([title, header, rule, *body, "", *_notes(), ""])
+def _markdown(columns: Cells, body: Iterable[Cells], text_columns: int) -> str:
+    rule = "|" + "---|" * text_columns + "---:|" * (len(columns) - text_columns)
+    lines = ["| " + " | ".join(row) + " |" for row in (columns, *body)]
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def _row(figure: PublishedFigure) -> TableRow:
@@ -114,7 +133,7 @@ def _row(figure: PublishedFigure) -> TableRow:
     )
 
 
-def _cells(row: TableRow) -> tuple[str, ...]:
+def _cells(row: TableRow) -> Cells:
     published = row.published
     return (
         row.network,
@@ -145,6 +164,16 @@ def _source_number(source: str) -> int:
     return list(NOTES).index(source) + 1
 
 
+def _authors_form_cells(rows: Iterable[TableRow]) -> list[Cells]:
+    """Those of `rows` that the authors' own code builds otherwise, as it builds them."""
+    forms = [(row, AUTHORS_FORM.get((row.network, row.width_mult))) for row in rows]
+    return [
+        (row.network, f"{row.width_mult:g}", f"{form[0]:,}", f"{form[1] / 1e6:.2f}", f"{form[2] / 1e6:.2f}")
+        for row, form in forms
+        if form is not None
+    ]
+
+
 def _notes() -> list[str]:
     counted = (
         "Counted here: one MAC per weight and output element of a convolution or linear layer; bias adds, batch norm, "
@@ -152,4 +181,4 @@ def _notes() -> list[str]:
     )
     measured = "Measured: the float32 ONNX file that espnet-export writes by default, at the size of the row."
     sources = (f"- [{number}] {source}: {note}." for number, (source, note) in enumerate(NOTES.items(), 1))
-    return [counted, "", measured, "", *sources]
+    return [counted, measured, "\n".join(sources)]

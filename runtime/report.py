@@ -236,7 +236,12 @@ def _tie_doubts(result: BenchResult) -> Iterator[str]:
 
 
 def _ratio_text(ratio: Ratio) -> str:
-    return f"{ratio.median:.2f} [{ratio.minimum:.2f}..{ratio.maximum:.2f}]"
+    return f"{_figure(ratio.median)} [{_figure(ratio.minimum)}..{_figure(ratio.maximum)}]"
+
+
+def _figure(ratio: float) -> str:
+    """Two decimals, or two significant digits where that says more."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
 
 
 def _load(load: float | None) -> str:
