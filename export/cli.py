@@ -79,8 +79,9 @@ def export_command(
         str,
         typer.Option(
             "--io",
-            metavar="deploy|raw",
-            help="deploy: pixels in, labels, classes, scores or boxes out. raw: normalised float32 in, logits out.",
+            metavar="deploy|raw|deepstream",
+            help="deploy: pixels in, labels, classes, scores or boxes out. raw: normalised float32 in, logits out. "
+            "deepstream: pixels as float32 in, probabilities or boxes out, as DeepStream's nvinfer feeds and reads.",
         ),
     ] = "deploy",
     precision: Annotated[str, typer.Option(help="fp32 is what this version exports.")] = "fp32",
@@ -164,12 +165,14 @@ def _check_precision(precision: str) -> None:
         raise InputError(f"--precision {precision!r} is unknown; there is fp32")
 
 
-def _checked_io(io: str) -> Literal["raw", "deploy"]:
+def _checked_io(io: str) -> Literal["raw", "deploy", "deepstream"]:
     if io == "raw":
         return "raw"
     if io == "deploy":
         return "deploy"
-    raise InputError(f"--io {io!r} is unknown; there are deploy, raw")
+    if io == "deepstream":
+        return "deepstream"
+    raise InputError(f"--io {io!r} is unknown; there are deploy, raw, deepstream")
 
 
 def _print_result(result: "ExportResult", seconds: float) -> None:

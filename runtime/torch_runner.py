@@ -69,7 +69,7 @@ def _network(artefact: Path, manifest: Manifest) -> nn.Module:
     from ..model.deploy import network_from_manifest_fields
 
     if manifest.preprocessing is not None:
-        _check_normalisation(artefact, manifest.network, manifest.preprocessing)
+        _check_normalisation(artefact, manifest, manifest.preprocessing)
     return network_from_manifest_fields(
         network=manifest.network,
         width_mult=manifest.width_mult,
@@ -87,12 +87,14 @@ def _network(artefact: Path, manifest: Manifest) -> nn.Module:
     )
 
 
-def _check_normalisation(artefact: Path, network: str, preprocessing: Preprocessing) -> None:
+def _check_normalisation(artefact: Path, manifest: Manifest, preprocessing: Preprocessing) -> None:
     from ..model.registry import get_spec
 
-    spec = get_spec(network)
-    if (spec.mean, spec.std) != (preprocessing.mean, preprocessing.std):
+    spec = get_spec(manifest.network)
+    # A file for DeepStream takes pixels as they are and normalises them by itself.
+    expected = ((0, 0, 0), (1, 1, 1)) if manifest.io == "deepstream" else (spec.mean, spec.std)
+    if expected != (preprocessing.mean, preprocessing.std):
         raise CheckError(
             f"{artefact}: its manifest normalises with mean {preprocessing.mean} and std {preprocessing.std}, "
-            f"{network} with {spec.mean} and {spec.std}; export it again, or leave torch out"
+            f"{manifest.network} with {expected[0]} and {expected[1]}; export it again, or leave torch out"
         )
