@@ -337,7 +337,6 @@ class TrtRunner(BaseRunner):
 
     def _captured(self, work: _Work) -> int | None:
         """A graph of `work`; None where there can be none, and `info` then says why, for good."""
-        self._memory.synchronise_stream(self._stream)
         # TensorRT-RTX knows beforehand; the others find out while they try.
         if not getattr(self._context, "is_stream_capturable", lambda _: True)(self._stream):
             self._without_graph(f"{self.info.runtime} says that this network cannot be captured")
@@ -361,9 +360,7 @@ class TrtRunner(BaseRunner):
     def _drop_graph(self) -> None:
         if self._graph is not None:
             graph, self._graph = self._graph, None
-            # Launches that are under way must end first.
-            self._memory.synchronise_stream(self._stream)
-            self._memory.destroy_graph(graph)
+            self._memory.destroy_graph(graph)  # a launch that is under way goes on; CUDA frees the graph after it
 
     def _size_bytes(self, tensor: TensorInfo) -> int:
         return int(np.prod(self._shapes[tensor.name])) * np.dtype(tensor.dtype).itemsize
