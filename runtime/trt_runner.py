@@ -4,6 +4,7 @@ The two libraries have the same Python interface; what a version lacks is asked 
 """
 
 import ctypes
+import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError, UnavailableError
 from .device_arrays import DeviceArray, device_views, stream_handle
@@ -58,16 +60,19 @@ class LoadedEngine:
 
 @dataclass(frozen=True)
 class _Buffer:
-    """A tensor's memory on the device and its pinned twin on the host, for the largest shape. Units: bytes."""
+    """A tensor's memory for the largest shape: on the device, and its pinned twin on the host, as bytes."""
 
     pointer: int
-    address: int
-    size_bytes: int
+    host: NDArray[np.uint8]
+
+    @property
+    def address(self) -> int:
+        """Of the host's side."""
+        return int(self.host.ctypes.data)
 
     def view(self, dtype: str, shape: Shape) -> Array:
         """The host's side as an array."""
-        raw = np.ctypeslib.as_array((ctypes.c_uint8 * self.size_bytes).from_address(self.address))
-        return raw[: int(np.prod(shape)) * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
+        return self.host[: int(np.prod(shape)) * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,7 @@ class TrtRunner(BaseRunner):
     """An execution context of an engine, with a stream and buffers of its own.
 
     One thread at a time may use a runner. Runners of one engine, see `new_context`, may be used by several threads at
-    once. Outputs of `infer` are views of pinned memory, which is gone when the runner is closed. Only the first
-    optimization profile of an engine is used.
+    once. Outputs of `infer` are views of pinned memory. Only the first optimization profile of an engine is used.
 
     The first inference is made here, with zeros at the shape that the engine is best for: what does not work shows
     before the runner is used, and `info.graph` says whether a CUDA graph runs. For another shape, or with a caller's
@@ -257,14 +261,13 @@ class TrtRunner(BaseRunner):
     def _allocated(self, resources: ExitStack) -> dict[str, _Buffer]:
         """Buffers for the largest shapes."""
         self._use_shapes({name: largest for name, (_, _, largest) in self._open_engine().profile.items()})
-        buffers = {}
+        buffers: dict[str, _Buffer] = {}
+        resources.callback(buffers.clear)
         for tensor in (*self.inputs, *self.outputs):
             size_bytes = int(np.prod(self._shapes[tensor.name])) * np.dtype(tensor.dtype).itemsize
             pointer = self._memory.allocate(size_bytes)
             resources.callback(self._memory.free, pointer)
-            address = self._memory.allocate_pinned(size_bytes)
-            resources.callback(self._memory.free_pinned, address)
-            buffers[tensor.name] = _Buffer(pointer, address, size_bytes)
+            buffers[tensor.name] = _Buffer(pointer, _pinned(self._memory, size_bytes))
         return buffers
 
     def _try_out(self) -> None:
@@ -410,6 +413,18 @@ def load_engine(path: Path, manifest: Manifest | None, library: ModuleType, devi
         {name: _profile(engine, name) for name in inputs},
         path.name,
     )
+
+
+def _pinned(memory: DeviceMemory, size_bytes: int) -> NDArray[np.uint8]:
+    """Pinned host memory that is given back when no array looks at it any more.
+
+    Not when the runner is closed: an output that somebody has kept would then point to nothing.
+    """
+    address = memory.allocate_pinned(size_bytes)
+    raw = (ctypes.c_uint8 * size_bytes).from_address(address)
+    # At exit the driver may be gone already, and the memory goes with the process.
+    weakref.finalize(raw, memory.free_pinned, address).atexit = False
+    return np.ctypeslib.as_array(raw)
 
 
 def _logger(trt: Any) -> Any:

@@ -62,6 +62,9 @@ class Behaviour:
     unknown_shape = ()
     contexts = 0
 
+    def __init__(self):
+        self.fed = []  # the inputs of each inference
+
 
 def fake_tensorrt(version, cuda, behaviour=None):
     """A module with the names of `version`, a key of VERSIONS, that queues its work on the fake GPU `cuda`."""
@@ -200,6 +203,7 @@ def fake_tensorrt(version, cuda, behaviour=None):
 
             def compute():
                 feeds = {name: at(*views[name]).copy() for name in inputs}
+                behaviour.fed.append(feeds)
                 outputs = [name for name in views if name not in inputs]
                 for name, result in zip(outputs, session.run(outputs, feeds), strict=True):
                     at(*views[name])[...] = result

@@ -166,9 +166,7 @@ def test_arrays_of_others_are_used_in_place(trt, cuda, on_device, pixels, expect
     cuda.log.clear()
     found = trt.infer_device({"image": image}, outputs)
     assert found == outputs
-    assert (
-        cuda.log == ["synchronise_stream", "destroy_graph", "compute", "synchronise_stream"] or cuda.count("h2d") == 0
-    )
+    assert cuda.log == ["destroy_graph", "compute", "synchronise_stream"]  # no copies
     for name, array in expected(pixels(2)).items():
         np.testing.assert_array_equal(outputs[name].array, array)
     # The same arrays again, with other pixels: the graph reads them where they are.
@@ -259,11 +257,9 @@ def test_a_given_stream_comes_before_and_after_and_nobody_waits(trt, cuda, on_de
         late_write(cuda, image, pixels(seed=run), stream)
         cuda.done.clear()
         trt.infer_device({"image": image}, outputs, stream=stream)
-        assert "late write" not in cuda.done or run == 1  # the capture waits for what runs, not for the caller's work
-        late_write(cuda, copy, None, stream) if False else cuda.queue(
-            stream,
-            Op("late read", lambda: copy.array.__setitem__(..., outputs["labels"].array)),
-        )
+        assert cuda.done == []
+        late_read = Op("late read", lambda: copy.array.__setitem__(..., outputs["labels"].array))
+        cuda.queue(stream, late_read)
         cuda.synchronise_stream(stream)
         assert cuda.done[-1] == "late read"
         np.testing.assert_array_equal(copy.array, expected(pixels(seed=run))["labels"])
@@ -359,9 +355,7 @@ def test_read_only_arrays_are_inputs_and_no_outputs(trt, on_device, pixels, prot
 
 def test_arrays_on_the_cpu(trt, pixels):
     for array in (torch.from_numpy(pixels()), pixels()):
-        with pytest.raises(
-            InputError, match="image: is on kDLCPU, kDLCUDA is needed; copy it to the GPU, or use infer"
-        ):
+        with pytest.raises(InputError, match="image: is on kDLCPU, kDLCUDA is needed; copy it to the GPU"):
             trt.infer_device({"image": array})
         with pytest.raises(InputError, match="is on kDLCPU"):
             trt.infer_device({"image": array.__dlpack__()})

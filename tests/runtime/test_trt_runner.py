@@ -1,3 +1,4 @@
+import json
 import sys
 import threading
 
@@ -5,14 +6,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from PIL import Image
 
 from espnet_edge.errors import CheckError, InputError, UnavailableError
-from espnet_edge.runtime import RunnerInfo, device_memory, open_runner, runner
+from espnet_edge.runtime import RunnerInfo, cli_bench, cli_run, device_memory, open_runner, runner
 from espnet_edge.runtime.cuda_probe import CudaProbe
 from espnet_edge.runtime.manifest import EngineInfo, file_info, load_manifest
 from espnet_edge.runtime.ort_runner import OrtRunner
 from espnet_edge.runtime.trt_runner import TrtRunner, load_engine
-from fake_cuda import GARBAGE, FakeCuda
+from fake_cuda import FakeCuda
 from fake_tensorrt import VERSIONS, Behaviour, fake_tensorrt
 
 ENGINE_INFO = {
@@ -132,13 +134,19 @@ def test_outputs_are_the_runners_until_the_next_inference(opened, pixels):
         assert not np.array_equal(first, kept)
 
 
-def test_no_memory_is_read_before_it_was_written(opened, cuda, pixels):
-    """The first inference runs on zeros, not on what the allocation held."""
-    assert GARBAGE != 0
+def test_an_output_that_is_kept_too_long_is_stale_but_there(opened, cuda, pixels, reference):
     with opened() as trt:
-        pinned_input = next(iter(cuda.pinned))
-        assert (np.ctypeslib.as_array(cuda.pinned[pinned_input][0])[-pixels().size :] == 0).any()
-        assert trt.info.graph
+        kept = trt.infer({"image": pixels()})["logits"]
+    assert len(cuda.pinned) == 1
+    np.testing.assert_array_equal(kept, reference(pixels())["logits"])
+    del kept
+    assert cuda.pinned == {}
+
+
+def test_the_first_inferences_run_on_zeros_not_on_what_the_memory_held(opened, behaviour):
+    with opened("batch"):
+        assert [feeds["image"].shape for feeds in behaviour.fed] == [(2, 8, 16, 3)] * 2  # the best batch
+        assert not any(feeds["image"].any() for feeds in behaviour.fed)
 
 
 # -- shapes
@@ -479,6 +487,38 @@ def test_without_a_driver_the_library_is_not_touched(gpu_machine, engine_file, m
     message = str(caught.value)
     assert "(probed: no CUDA driver: libcuda.so.1 is not there; tensorrt is installed; tensorrt_rtx is not" in message
     assert f"run the ONNX file beside it: --engine {path.with_suffix('.onnx')}" in message
+
+
+def test_espnet_bench_measures_an_engine_beside_its_onnx_file(gpu_machine, engine_file, behaviour, command, tmp_path):
+    onnx_file = engine_file().with_suffix(".onnx")
+    engine, out = onnx_file.with_suffix(".trt"), tmp_path / "result.json"
+    quick = ("--rounds", 2, "--iterations", 1, "--warmup", 0, "--json", out)
+    assert command(cli_bench.main, "--engine", engine, *quick).code == 0
+    (measured,) = json.loads(out.read_text())["runners"]
+    assert measured["name"] == measured["info"]["runtime"] == "tensorrt"
+    assert measured["info"]["graph"] is True
+    assert measured["info"]["device_name"] == "Fake GPU"
+    behaviour.capturable = None
+    outcome = command(
+        cli_bench.main,
+        *("--engine", engine, "--engine", onnx_file, "--runtime", "onnxruntime,tensorrt", "--threads", 1),
+        *quick,
+    )
+    assert outcome.code == 0, outcome.err
+    read = json.loads(out.read_text())
+    assert [runner["info"]["device"] for runner in read["runners"]] == ["cuda", "cpu"]
+    assert any("conv.trt tensorrt ran without a CUDA graph (the capture failed" in doubt for doubt in read["doubts"])
+
+
+def test_espnet_run_runs_an_engine(gpu_machine, engine_file, command, tmp_path, pixels):
+    path, photo = engine_file(), tmp_path / "photo.png"
+    Image.fromarray(pixels()[0]).save(photo)
+    options = ("--out", tmp_path / "out", "--allow-random-weights")
+    found = {}
+    for engine in (path, path.with_suffix(".onnx")):
+        assert command(cli_run.main, "--engine", engine, photo, *options).code == 0
+        found[engine] = (tmp_path / "out" / "photo.labels.png").read_bytes()
+    assert found[path] == found[path.with_suffix(".onnx")]
 
 
 def test_the_names_of_the_runner_are_in_the_real_tensorrt_rtx():
