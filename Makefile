@@ -14,11 +14,11 @@ ARTEFACT := $(OUT)/$(patsubst eru_%,%,$(patsubst espnetv2_%,%,$(MODEL))).onnx
 # Every variable becomes the option of the same name; one that is not set leaves the command's default.
 EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS VOCABULARY IO PRECISION ENGINE,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
-BENCH_OPTIONS := $(foreach option,RUNTIME THREADS ROUNDS ITERATIONS,\
+BENCH_OPTIONS := $(foreach option,RUNTIME DEVICE THREADS ROUNDS ITERATIONS,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
 TYPED := model export runtime power
 
-.PHONY: help install export bench test lint type fmt clean
+.PHONY: help install export bench test test-gpu lint type fmt clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -28,7 +28,7 @@ help: ## This list
 	@echo "  export: MODEL=seg|cls|det|lm  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc|coco  SIZE=512x1024 (HEIGHTxWIDTH)"
 	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  VOCABULARY=FILE  IO=deploy|raw  PRECISION=fp32"
 	@echo "          ENGINE=auto|none|tensorrt|tensorrt-rtx"
-	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  THREADS=2  ROUNDS=5  ITERATIONS=10"
+	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  DEVICE=cpu|cuda  THREADS=2  ROUNDS=5  ITERATIONS=10"
 	@echo "  all:    PYTHON=python3  VENV=.venv  VENV_FLAGS=--system-site-packages (on a Jetson)"
 
 install: $(VENV)/.installed ## Make .venv with everything that export and bench need, at pinned versions
@@ -45,6 +45,9 @@ $(ARTEFACT): | $(VENV)/.installed
 
 test: $(VENV)/.installed-dev ## All tests that this machine can run
 	$(BIN)/python -m pytest tests
+
+test-gpu: $(VENV)/.installed-dev ## The tests that need an NVIDIA GPU, and with TensorRT those that need it
+	$(BIN)/python -m pytest tests -m 'gpu or tensorrt'
 
 lint: $(VENV)/.installed-dev ## Style and common mistakes
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from .boxes import prior_boxes_in_pixels
 from .manifest import Manifest, Preprocessing
 from .runner import Array, BaseRunner, RunnerInfo, Tensors
 
+_CUDA = "cuda"
 _WARM_UPS = 3  # before a capture: libraries choose their algorithms and take their memory
 
 
@@ -83,7 +84,7 @@ class TorchCudaRunner(BaseRunner):
                 graph_fallback_reason="no inference has been made yet",
             )
             super().__init__(inputs, outputs, info, source)
-            self._module: nn.Module | None = module.eval().to("cuda")
+            self._module: nn.Module | None = module.eval().to(_CUDA)
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._setup: _CudaSetup | None = None
 
@@ -118,7 +119,7 @@ class TorchCudaRunner(BaseRunner):
     def _prepared(self, shapes: list[tuple[int, ...]]) -> "_CudaSetup":
         assert self._module is not None
         dtypes = [getattr(torch, tensor.dtype) for tensor in self.inputs]
-        inputs = [torch.zeros(shape, dtype=dtype, device="cuda") for shape, dtype in zip(shapes, dtypes, strict=True)]
+        inputs = [torch.zeros(shape, dtype=dtype, device=_CUDA) for shape, dtype in zip(shapes, dtypes, strict=True)]
         torch.cuda.synchronize()
         with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):

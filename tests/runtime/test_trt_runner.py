@@ -431,7 +431,7 @@ def test_the_manifest_of_another_engine(cuda, engine_file):
 def gpu_machine(monkeypatch, cuda, behaviour):
     """A machine whose driver answers, with TensorRT installed."""
     monkeypatch.setattr(runner, "probe_cuda", lambda: CudaProbe("Fake GPU", "found"))
-    monkeypatch.setattr(runner, "_is_installed", lambda name: name == "tensorrt")
+    monkeypatch.setattr(runner, "_is_installed", lambda name: name in {"tensorrt", "onnxruntime"})
     monkeypatch.setattr(device_memory, "open_memory", lambda choice="auto": cuda)
     module = fake_tensorrt("10.3.0", cuda, behaviour)
     monkeypatch.setitem(sys.modules, "tensorrt", module)
