@@ -352,7 +352,7 @@ def _opened(runtime: str, artefact: Path, manifest: Manifest | None, device: str
 def _load(library: str) -> ModuleType:
     try:
         return importlib.import_module(library)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a shared library of theirs is missing
         raise UnavailableError(
             f"{library} is installed but does not load: {error}; "
             f"reinstall it: pip install --force-reinstall 'espnet-edge[{_EXTRAS[library]}]'"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..commands import interrupts_deferred
 from ..errors import InputError, UnavailableError
 from .device_arrays import DeviceArray, device_views, stream_handle
 from .device_memory import DeviceMemory, captured
@@ -390,7 +391,9 @@ def load_engine(path: Path, manifest: Manifest | None, library: ModuleType, devi
     trt: Any = library
     log = _logger(trt)
     runtime = _runtime(trt, log)
-    engine = runtime.deserialize_cuda_engine(path.read_bytes())
+    # The library calls our logger: an exception raised there would come out as its own error messages.
+    with interrupts_deferred():
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
         said = "; ".join(log.errors) or "it gave no reason"
         raise InputError(

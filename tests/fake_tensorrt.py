@@ -60,6 +60,8 @@ class Behaviour:
     host_tensors = ()
     vectorised = ()
     unknown_shape = ()
+    refuse_shape_of = ()
+    refuse_address_of = ()
     contexts = 0
 
     def __init__(self):
@@ -148,8 +150,13 @@ def fake_tensorrt(version, cuda, behaviour=None):
             self.shapes = {}
             self.addresses = {}
             self.enqueued = False
+            self.stream = 1
 
         def set_input_shape(self, name, shape):
+            assert "compute" not in [op.name for op in cuda.streams[self.stream].queue], "an inference is under way"
+            if name in behaviour.refuse_shape_of:
+                self.engine.logger.log(ILogger.Severity.ERROR, "IExecutionContext::setInputShape: Error Code 3")
+                return False
             fixed = self.engine.get_tensor_shape(name)
             if -1 in fixed:
                 least, _, most = self.engine.get_tensor_profile_shape(name, 0)
@@ -170,6 +177,8 @@ def fake_tensorrt(version, cuda, behaviour=None):
 
         def set_tensor_address(self, name, memory):
             assert memory % 256 == 0
+            if name in behaviour.refuse_address_of:
+                return False
             self.addresses[name] = memory
             return True
 
@@ -188,7 +197,7 @@ def fake_tensorrt(version, cuda, behaviour=None):
                 return False
             if cuda.streams[stream_handle].capturing is not None:
                 assert self.enqueued, "TensorRT wants one inference of a shape before a capture"
-            self.enqueued = True
+            self.enqueued, self.stream = True, stream_handle
             views = {name: self.view(name) for name in self.engine.names}
             cuda.queue(stream_handle, self.operation(views))
             return True

@@ -83,6 +83,12 @@ def test_every_function_of_cuda_python_is_there(runtime):
     assert "name" in dir(runtime.cudaDeviceProp)
 
 
+def test_the_old_name_of_the_module_is_known(runtime, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+    monkeypatch.setitem(sys.modules, "cuda.cudart", runtime)
+    assert device_memory_cuda_python._bindings() is runtime
+
+
 @without_driver
 def test_without_a_driver_cuda_python_says_what_the_driver_says(runtime):
     with pytest.raises(CudaError) as caught:

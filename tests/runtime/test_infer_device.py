@@ -265,6 +265,16 @@ def test_a_given_stream_comes_before_and_after_and_nobody_waits(trt, cuda, on_de
         np.testing.assert_array_equal(copy.array, expected(pixels(seed=run))["labels"])
 
 
+def test_another_shape_waits_for_the_inference_under_way(trt, cuda, on_device, pixels, expected):
+    stream, first = cuda.foreign_stream(), outputs_for(on_device, 2)
+    cuda.done.clear()
+    trt.infer_device({"image": on_device(pixels(2))}, first, stream=stream)
+    assert cuda.done == []
+    second = trt.infer({"image": pixels(3)})["labels"]
+    np.testing.assert_array_equal(second, expected(pixels(3))["labels"])
+    np.testing.assert_array_equal(first["labels"].array, expected(pixels(2))["labels"])
+
+
 def test_dlpack_is_asked_for_the_runners_stream(trt, on_device, pixels, expected):
     image = on_device(pixels())
     producer = Producer(capsule(image.pointer, image.shape, image.dtype))

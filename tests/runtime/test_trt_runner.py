@@ -352,6 +352,21 @@ def test_a_first_inference_that_fails(opened, behaviour):
         opened()
 
 
+def test_a_shape_or_an_address_that_the_library_refuses(opened, cuda, behaviour, pixels, reference):
+    with opened("batch") as trt:
+        behaviour.refuse_shape_of = ("image",)
+        with pytest.raises(UnavailableError, match=r"refuses the shape \(3,8,16,3\) of image: IExecutionContext"):
+            trt.infer({"image": pixels(3)})
+        behaviour.refuse_shape_of = ()
+        cuda.log.clear()
+        assert_same(trt.infer({"image": pixels(2)}), reference(pixels(2), "batch"))
+        assert cuda.count("launch_graph") == 0  # the graph was of a context that has been touched since
+        assert_same(trt.infer({"image": pixels(3)}), reference(pixels(3), "batch"))
+        behaviour.refuse_address_of = ("labels",)
+        with pytest.raises(UnavailableError, match=r"refuses the address 0x\w+ of labels: it gave no reason"):
+            trt.infer({"image": pixels(1)})
+
+
 def test_no_context(opened, behaviour):
     behaviour.no_context = True
     with pytest.raises(UnavailableError, match=r"made no execution context \(Requested amount.*bytes of GPU memory"):
