@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..commands import interrupts_deferred
 from ..errors import InputError, UnavailableError
 from .device_arrays import DeviceArray, device_views, stream_handle
 from .device_memory import DeviceMemory, captured
@@ -193,8 +192,14 @@ class TrtRunner(BaseRunner):
         """Time of one inference on the GPU, without copies: the mean over `iterations` in a row. Units: ms.
 
         The inputs are those of the last `infer`, in the runner's own memory.
+
+        Raises:
+            InputError: `iterations` is below 1.
+            UnavailableError: the GPU or the library gave an error.
         """
         self._open_engine()
+        if iterations < 1:
+            raise InputError(f"iterations {iterations}: give at least 1")
         work = replace(self._own_work(), copies=False)
         with ExitStack() as resources:
             start, end = self._event(resources), self._event(resources)
@@ -216,8 +221,10 @@ class TrtRunner(BaseRunner):
         return {tensor.name: self._host(tensor) for tensor in self.outputs}
 
     def _close(self) -> None:
-        self._resources.close()
-        self._engine = None
+        try:
+            self._resources.close()
+        finally:
+            self._engine = None
 
     def _open_engine(self) -> LoadedEngine:
         if not self._is_open or self._engine is None:
@@ -388,6 +395,8 @@ def load_engine(path: Path, manifest: Manifest | None, library: ModuleType, devi
         UnavailableError: the library does not start.
         CheckError: the engine's inputs or outputs are not those of the manifest.
     """
+    from ..commands import interrupts_deferred  # with it comes what only commands need
+
     trt: Any = library
     log = _logger(trt)
     runtime = _runtime(trt, log)

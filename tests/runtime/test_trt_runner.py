@@ -388,6 +388,8 @@ def test_time_on_the_gpu_is_that_of_the_network_alone(opened, pixels, reference)
         before = trt.infer({"image": pixels()})["labels"].copy()
         assert trt.gpu_compute_ms(10) == 1.0  # the fake GPU takes 1 ms for each operation, and there are no copies
         np.testing.assert_array_equal(trt.infer({"image": pixels()})["labels"], before)
+        with pytest.raises(InputError, match="iterations 0: give at least 1"):
+            trt.gpu_compute_ms(0)
 
 
 # -- engines that do not fit
