@@ -18,11 +18,11 @@ ARTEFACT := $(OUT)/$(patsubst eru_%,%,$(patsubst espnetv2_%,%,$(MODEL))).onnx
 EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS VOCABULARY IO PRECISION ENGINE,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
 PACKAGE_OPTIONS := $(if $(MAX_BATCH),--max-batch '$(MAX_BATCH)')
-BENCH_OPTIONS := $(foreach option,RUNTIME THREADS ROUNDS ITERATIONS,\
+BENCH_OPTIONS := $(foreach option,RUNTIME DEVICE THREADS ROUNDS ITERATIONS,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
 TYPED := model export runtime power
 
-.PHONY: help install export bench doctor package test lint type fmt clean
+.PHONY: help install export bench doctor package test test-gpu lint type fmt clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -33,7 +33,7 @@ help: ## This list
 	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  VOCABULARY=FILE  IO=deploy|raw|deepstream  PRECISION=fp32"
 	@echo "          ENGINE=auto|none|tensorrt|tensorrt-rtx"
 	@echo "  package: FORMAT=triton|deepstream (with IO=deepstream)  PACKAGE_OUT=build/FORMAT  MAX_BATCH=8"
-	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  THREADS=2  ROUNDS=5  ITERATIONS=10"
+	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  DEVICE=cpu|cuda  THREADS=2  ROUNDS=5  ITERATIONS=10"
 	@echo "  doctor: FILE=seg.trt"
 	@echo "  all:    PYTHON=python3  VENV=.venv  VENV_FLAGS=--system-site-packages (on a Jetson)"
 
@@ -57,6 +57,9 @@ doctor: $(VENV)/.installed ## What this machine can build, run and measure; FILE
 
 test: $(VENV)/.installed-dev ## All tests that this machine can run
 	$(BIN)/python -m pytest tests
+
+test-gpu: $(VENV)/.installed-dev ## The tests that need an NVIDIA GPU, and with TensorRT those that need it
+	$(BIN)/python -m pytest tests -m 'gpu or tensorrt'
 
 lint: $(VENV)/.installed-dev ## Style and common mistakes
 	$(BIN)/ruff check .

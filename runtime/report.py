@@ -58,6 +58,7 @@ class LatencyReport:
         threads = max(samples.info.threads for samples in self.result.runners)
         return [
             *environment_doubts(self.environment, threads, self.load_before, self.load_after),
+            *_graph_doubts(self.result),
             *sample_doubts(self.result),
         ]
 
@@ -206,6 +207,15 @@ def _tail_doubts(result: BenchResult) -> Iterator[str]:
             f"p99 of {n} samples is an interpolation between the two slowest; raise --rounds or --iterations "
             "until n is 100 or more"
         )
+
+
+def _graph_doubts(result: BenchResult) -> Iterator[str]:
+    for samples in result.runners:
+        if samples.info.graph_fallback_reason is not None:
+            yield (
+                f"{samples.name} ran without a CUDA graph ({samples.info.graph_fallback_reason}): the time to launch "
+                "each kernel counts"
+            )
 
 
 def _drift_doubts(result: BenchResult) -> Iterator[str]:
