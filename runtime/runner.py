@@ -283,6 +283,14 @@ def _opened_engine(artefact: Path, manifest: Manifest | None, runtime: str, memo
             f"pip install 'espnet-edge[{_EXTRAS[library]}]', on a Jetson it comes with JetPack"
         )
     module = _load(library)
+    # TensorRT's own refusal, after it has begun to read the file, says neither what would fit nor what to do.
+    from .compatibility import EngineMachine
+    from .doctor import engine_problem
+    from .plan import parse_version
+
+    machine = EngineMachine(library.replace("_", "-"), probe, parse_version(str(module.__version__)))
+    if (problem := engine_problem(artefact, manifest, machine)) is not None:
+        raise UnavailableError(problem)
     from .device_memory import open_memory
     from .trt_runner import TrtRunner, load_engine
 
@@ -293,6 +301,8 @@ def _opened_engine(artefact: Path, manifest: Manifest | None, runtime: str, memo
 def _engine_library(artefact: Path, manifest: Manifest | None, runtime: str) -> str:
     """The module that runs the engine: the one that built it."""
     builder = manifest.engine.builder.replace("-", "_") if manifest and manifest.engine else None
+    if builder == "trtexec":
+        builder = "tensorrt"  # whose program it is
     if runtime != "auto":
         if builder not in (None, runtime):
             raise InputError(f"{artefact}: it was built by {builder}, {runtime} was asked to run it; leave that out")

@@ -15,6 +15,8 @@ from google.protobuf.message import DecodeError
 
 from fake_cuda import Op
 
+HEADER_BYTES = 64  # of a plan in front of the ONNX file that the imitation runs
+
 # What the runner may use of each class. A version's own table adds to it.
 _RUNTIME = {"deserialize_cuda_engine"}
 _ENGINE = {
@@ -92,7 +94,8 @@ def fake_tensorrt(version, cuda, behaviour=None):
         def deserialize_cuda_engine(self, data):
             assert self.engine_host_code_allowed is False or "engine_host_code_allowed" not in runtime_names
             try:
-                return restricted(Engine(onnx.load_from_string(data), self.logger), engine_names)
+                model = onnx.load_from_string(data[HEADER_BYTES if data[:4] == b"ftrt" else 0 :])
+                return restricted(Engine(model, self.logger), engine_names)
             except DecodeError:
                 self.logger.log(ILogger.Severity.WARNING, "a warning, which is nobody's concern")
                 self.logger.log(ILogger.Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1:\n magic tag")

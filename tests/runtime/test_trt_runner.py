@@ -15,14 +15,15 @@ from espnet_edge.runtime.manifest import EngineInfo, file_info, load_manifest
 from espnet_edge.runtime.ort_runner import OrtRunner
 from espnet_edge.runtime.trt_runner import TrtRunner, load_engine
 from fake_cuda import FakeCuda
-from fake_tensorrt import VERSIONS, Behaviour, fake_tensorrt
+from fake_tensorrt import HEADER_BYTES, VERSIONS, Behaviour, fake_tensorrt
+from plans import tensorrt_plan
 
 ENGINE_INFO = {
     "builder": "tensorrt",
     "builder_version": "10.3.0",
     "precision": "fp32",
-    "compute_capabilities": (),
-    "device": "Orin",
+    "compute_capabilities": ("8.7",),
+    "device": "Fake GPU",
     "profile": None,
 }
 
@@ -44,10 +45,10 @@ def behaviour():
 def engine_file(conv_artefact):
     """The network of `conv_artefact` as an engine of the fake library."""
 
-    def build(batch=1, **changes):
+    def build(batch=1, plan_version=(10, 3, 0, 26), **changes):
         onnx_path = conv_artefact(batch)
         engine = onnx_path.with_suffix(".trt")
-        engine.write_bytes(onnx_path.read_bytes())
+        engine.write_bytes(tensorrt_plan(*plan_version, size=HEADER_BYTES) + onnx_path.read_bytes())
         info = EngineInfo.model_validate({**ENGINE_INFO, **changes})
         load_manifest(onnx_path).model_copy(update={"file": file_info(engine), "engine": info}).write(engine)
         return engine
@@ -397,7 +398,7 @@ def test_time_on_the_gpu_is_that_of_the_network_alone(opened, pixels, reference)
 
 def test_an_engine_that_the_library_refuses(cuda, engine_file):
     path = engine_file()
-    path.write_bytes(b"ftrt of another version")
+    path.write_bytes(tensorrt_plan(8, 6, 1, 6, size=HEADER_BYTES) + b"which is no ONNX file")
     with pytest.raises(InputError) as caught:
         load_engine(path, load_manifest(path, trust=True), fake_tensorrt("11.4.0", cuda), "Fake GPU")
     message = str(caught.value)
@@ -405,7 +406,7 @@ def test_an_engine_that_the_library_refuses(cuda, engine_file):
         "tensorrt 11.4.0 on Fake GPU cannot load it (IRuntime::deserializeCudaEngine: Error Code 1: magic tag)"
         in message
     )
-    assert "it was built by tensorrt 10.3.0 for Orin" in message
+    assert "it was built by tensorrt 10.3.0 for Fake GPU" in message
     assert "\n" not in message
 
 
@@ -447,7 +448,7 @@ def test_the_manifest_of_another_engine(cuda, engine_file):
 @pytest.fixture
 def gpu_machine(monkeypatch, cuda, behaviour):
     """A machine whose driver answers, with TensorRT installed."""
-    monkeypatch.setattr(runner, "probe_cuda", lambda: CudaProbe("Fake GPU", "found"))
+    monkeypatch.setattr(runner, "probe_cuda", lambda: CudaProbe("Fake GPU", "found", compute_capability="8.7"))
     monkeypatch.setattr(runner, "_is_installed", lambda name: name in {"tensorrt", "onnxruntime"})
     monkeypatch.setattr(device_memory, "open_memory", lambda choice="auto": cuda)
     module = fake_tensorrt("10.3.0", cuda, behaviour)
@@ -485,6 +486,21 @@ def test_open_runner_of_an_engine_without_a_manifest(gpu_machine, engine_file, p
         InputError, match=r"which library built it is unknown.*name the runtime: tensorrt or tensorrt_rtx"
     ):
         open_runner(path, trust=True)
+
+
+def test_an_engine_of_another_version_is_told_the_way_out_before_it_is_read(gpu_machine, engine_file, monkeypatch):
+    path = engine_file(plan_version=(8, 6, 1, 6), builder_version="8.6.1.6")
+    monkeypatch.setattr(gpu_machine, "Runtime", lambda logger: pytest.fail("the file reached the library"))
+    with pytest.raises(UnavailableError) as caught:
+        open_runner(path)
+    message = str(caught.value)
+    assert "built by TensorRT 8.6.1.6 for sm 8.7 (Fake GPU); here is TensorRT 10.3.0 on sm 8.7 (Fake GPU)" in message
+    assert f"run: espnet-export {path.with_suffix('.onnx')} --out {path.parent} --engine tensorrt" in message
+
+
+def test_an_engine_of_trtexec_runs_in_tensorrt(gpu_machine, engine_file):
+    with open_runner(engine_file(builder="trtexec")) as opened:
+        assert opened.info.runtime == "tensorrt"
 
 
 def test_a_changed_engine_is_not_deserialised(gpu_machine, engine_file, monkeypatch):
