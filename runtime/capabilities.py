@@ -1,6 +1,5 @@
 """What this machine can build, run and measure, each with what the probes answered."""
 
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 
 from .compatibility import RTX_CAPABILITIES, is_newest
@@ -70,7 +69,7 @@ def run_findings(answers: Answers, cuda: CudaProbe) -> Iterator[Finding]:
     yield _able("run", "ONNX, onnxruntime GPU", answers, ("onnxruntime",), [*_lack_of_cuda(answers), *gpu])
     yield _able("run", "ONNX, openvino", answers, ("openvino",))
     yield _able("run", "network, torch", answers, ("torch",))
-    engine_needs = [*gpu, *_lack_of_runner(), *_lack_of_provider(answers)]
+    engine_needs = [*gpu, *_lack_of_provider(answers)]
     yield _able("run", "engine, TensorRT", answers, ("tensorrt",), engine_needs)
     yield _able("run", "engine, TensorRT-RTX", answers, ("tensorrt-rtx",), [*_lack_of_rtx_gpu(cuda), *engine_needs])
 
@@ -114,12 +113,6 @@ def _lack_of_cuda(answers: Answers) -> Lacks:
     if said.version is None or "CUDAExecutionProvider" in said.answer:
         return []
     return [("it has no CUDAExecutionProvider", "pip install onnxruntime-gpu instead of onnxruntime")]
-
-
-def _lack_of_runner() -> Lacks:
-    if importlib.util.find_spec(".trt_runner", __package__) is not None:
-        return []
-    return [("this version does not run engines from Python", "run the ONNX file, or the engine with trtexec")]
 
 
 def _lack_of_provider(answers: Answers) -> Lacks:

@@ -347,7 +347,7 @@ def test_what_can_be_built_follows_from_what_is_there() -> None:
     assert [name for name, row in without_gpu.items() if row.there] == ["engine, TensorRT-RTX"]
 
 
-def test_what_can_be_run_follows_from_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_can_be_run_follows_from_what_is_there() -> None:
     orin, l4 = CudaProbe("Orin", "found", "8.7", "12.6"), CudaProbe("NVIDIA L4", "found", "8.9", "13.0")
     none = by_name(run_findings(ABSENT, CudaProbe(None, "no CUDA driver")))
     assert not any(row.there for row in none.values())
@@ -358,7 +358,6 @@ def test_what_can_be_run_follows_from_what_is_there(monkeypatch: pytest.MonkeyPa
     assert "none of cuda-python, pycuda, torch is there" in rows["engine, TensorRT"].answer
     cuda = {**cpu, "onnxruntime": LibraryAnswer("1.32.0", "providers: CUDAExecutionProvider, CPUExecutionProvider")}
     assert by_name(run_findings(cuda, l4))["ONNX, onnxruntime GPU"].there
-    monkeypatch.setattr("espnet_edge.runtime.capabilities._lack_of_runner", list)
     engines = with_libraries(tensorrt="10.3.0.26", tensorrt_rtx="1.7.1.116", cuda_python="13.4.4")
     rows = by_name(run_findings(engines, orin))
     assert rows["engine, TensorRT"].there
