@@ -2,6 +2,9 @@
 
 MODEL ?= seg
 OUT ?= build/$(MODEL)
+# What `make package` writes, and where.
+FORMAT ?= triton
+PACKAGE_OUT ?= build/$(FORMAT)
 PYTHON ?= python3
 VENV ?= .venv
 # On a Jetson: make export VENV_FLAGS=--system-site-packages, so that JetPack's TensorRT is seen.
@@ -14,21 +17,24 @@ ARTEFACT := $(OUT)/$(patsubst eru_%,%,$(patsubst espnetv2_%,%,$(MODEL))).onnx
 # Every variable becomes the option of the same name; one that is not set leaves the command's default.
 EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS VOCABULARY IO PRECISION ENGINE,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
-BENCH_OPTIONS := $(foreach option,RUNTIME THREADS ROUNDS ITERATIONS,\
+PACKAGE_OPTIONS := $(if $(MAX_BATCH),--max-batch '$(MAX_BATCH)')
+BENCH_OPTIONS := $(foreach option,RUNTIME DEVICE THREADS ROUNDS ITERATIONS,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
 TYPED := model export runtime power
 
-.PHONY: help install export bench test lint type fmt clean
+.PHONY: help install export bench doctor package test test-gpu lint type fmt clean
 .DEFAULT_GOAL := help
 
 help: ## This list
 	@echo "Targets:"
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 	@echo "Variables, with the options of espnet-export and espnet-bench behind them:"
-	@echo "  export: MODEL=seg|cls|det|lm  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc|coco  SIZE=512x1024 (HEIGHTxWIDTH)"
-	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  VOCABULARY=FILE  IO=deploy|raw  PRECISION=fp32"
+	@echo "  export: MODEL=seg|cls|det|lm|mobilenetv1|...  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc|coco  SIZE=512x1024 (HEIGHTxWIDTH)"
+	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  VOCABULARY=FILE  IO=deploy|raw|deepstream  PRECISION=fp32"
 	@echo "          ENGINE=auto|none|tensorrt|trtexec|tensorrt-rtx"
-	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  THREADS=2  ROUNDS=5  ITERATIONS=10"
+	@echo "  package: FORMAT=triton|deepstream (with IO=deepstream)  PACKAGE_OUT=build/FORMAT  MAX_BATCH=8"
+	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  DEVICE=cpu|cuda  THREADS=2  ROUNDS=5  ITERATIONS=10"
+	@echo "  doctor: FILE=seg.trt"
 	@echo "  all:    PYTHON=python3  VENV=.venv  VENV_FLAGS=--system-site-packages (on a Jetson)"
 
 install: $(VENV)/.installed ## Make .venv with everything that export and bench need, at pinned versions
@@ -40,11 +46,20 @@ export: $(VENV)/.installed ## Export MODEL to OUT: ONNX, manifest, parity proof,
 bench: $(if $(strip $(EXPORT_OPTIONS)),export,$(ARTEFACT)) ## Latency of MODEL in ONNX Runtime, OpenVINO and PyTorch, interleaved
 	$(BIN)/espnet-bench --engine '$(ARTEFACT)' $(strip $(BENCH_OPTIONS))
 
+package: $(if $(strip $(EXPORT_OPTIONS)),export,$(ARTEFACT)) ## Triton repository or DeepStream configuration of MODEL
+	$(BIN)/espnet-package --engine '$(ARTEFACT)' --format '$(FORMAT)' --out '$(PACKAGE_OUT)' $(strip $(PACKAGE_OPTIONS))
+
 $(ARTEFACT): | $(VENV)/.installed
 	$(MAKE) export
 
+doctor: $(VENV)/.installed ## What this machine can build, run and measure; FILE=seg.trt: what a file is, and whether it fits
+	$(BIN)/espnet-doctor $(if $(FILE),'$(FILE)')
+
 test: $(VENV)/.installed-dev ## All tests that this machine can run
 	$(BIN)/python -m pytest tests
+
+test-gpu: $(VENV)/.installed-dev ## The tests that need an NVIDIA GPU, and with TensorRT those that need it
+	$(BIN)/python -m pytest tests -m 'gpu or tensorrt'
 
 lint: $(VENV)/.installed-dev ## Style and common mistakes
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from .errors import EspnetEdgeError, InputError, UnavailableError
+from .errors import EspnetEdgeError, InputError, UnavailableError, one_line
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -134,7 +134,7 @@ def _exit_code_of(call: Callable[[], Any], program: str) -> int:
     except (EspnetEdgeError, typer.TyperException, typer.Abort, KeyboardInterrupt, OSError) as error:
         message, exit_code = _explained(error, program)
         _discard_stdout_if_broken()
-        print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+        print(f"{program}: {one_line(message)}", file=sys.stderr)
         return exit_code
     return result if isinstance(result, int) else 0
 

@@ -4,6 +4,14 @@ A message is one line: what is wrong, both values, the way out.
 """
 
 
+def one_line(text: object) -> str:
+    """`text` as one line that does nothing to a terminal: what is not printable (escape sequences, marks that turn
+    the direction of writing) is written as its code.
+    """
+    line = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 class EspnetEdgeError(Exception):
     """Base of every error that a command reports as one line instead of a traceback."""
 

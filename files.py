@@ -48,11 +48,11 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A folder to write several files in; they move into `target` together when the block ends without an error.
+    """A folder to write files and folders in; they move into `target` together when the block ends without an error.
 
     The files that they replace come back if the move itself fails, so `target` holds either all of the old
-    files or all of the new ones. `target` is created if missing, and removed again if this call created it
-    and nothing was written.
+    files or all of the new ones. A folder replaces the whole of an old one. `target` is created if missing, and
+    removed again if this call created it and nothing was written.
 
     Raises:
         OSError: `target` cannot be created or written, or the disk is full.
@@ -92,21 +92,34 @@ def _remove_abandoned(target: Path) -> None:
 
 def _move_all(staging: Path, target: Path, backup: Path) -> None:
     backup.mkdir()
-    moved: list[str] = []
+    replaces: dict[str, bool] = {}
     try:
         for file in sorted(staging.iterdir()):
-            if (target / file.name).exists():
+            old = target / file.name
+            if old.is_dir():
+                # Folders cannot be replaced in one step. Noted before: from here on the old one is in `backup` alone.
+                replaces[file.name] = True
+                old.replace(backup / file.name)
+            elif old.exists():
                 # A copy, not a move: the old file stays in place until the new one replaces it.
-                shutil.copy2(target / file.name, backup / file.name)
-            moved.append(file.name)
-            file.replace(target / file.name)
+                shutil.copy2(old, backup / file.name)
+            replaces[file.name] = (backup / file.name).exists()
+            file.replace(old)
     except BaseException:
-        for name in moved:
-            if (backup / name).exists():
-                (backup / name).replace(target / name)
-            else:
-                (target / name).unlink(missing_ok=True)
+        for name, replaced in replaces.items():
+            if (backup / name).exists() or not replaced:
+                _put_back(backup / name, target / name)
         raise
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """Make `path` what it was before: `old`, or nothing where that is not there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    if old.exists():
+        old.replace(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

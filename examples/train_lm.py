@@ -113,13 +113,14 @@ def train_command(
     corpus = read_corpus(data, vocabulary_size)
     check_lengths(corpus, settings)
     describe_texts(corpus, console)
+    describe_size(settings, console)
 
     _check_folder(out, resume)
     out.mkdir(parents=True, exist_ok=True)
     eru = train("ERU", Training(out, corpus, settings, EruCell, place), epochs, resume, console)
     trained = {"ERU": eru}
     if compare_lstm:
-        trained["LSTM"] = train_lstm(out / "lstm", corpus, settings, place, epochs, console)
+        trained["LSTM"] = train_lstm(out / "lstm", corpus, settings, place, epochs, resume, console)
     report(trained, corpus, out / "result.json")
 
 
@@ -186,6 +187,17 @@ def describe_texts(corpus: Corpus, console: Console) -> None:
         )
 
 
+def describe_size(settings: Settings, console: Console) -> None:
+    """Say so where the model will be one that espnet-export has no width for."""
+    sizes = settings.units in UNITS.values(), settings.embedding_size == EMBEDDING_SIZE, settings.layers == NUM_LAYERS
+    if not all(sizes):
+        units = ", ".join(map(str, UNITS.values()))
+        console.print(
+            f"{PROGRAM}: an experiment: espnet-export takes {units} units with an embedding of {EMBEDDING_SIZE} in "
+            f"{NUM_LAYERS} layers, this is {settings.units} with {settings.embedding_size} in {settings.layers}"
+        )
+
+
 def train(name: str, training: Training, epochs: int, resume: bool, console: Console) -> Training:
     """Train up to `epochs` in all, a line for each; on a terminal with a bar for the epoch at hand."""
     if resume:
@@ -198,19 +210,26 @@ def train(name: str, training: Training, epochs: int, resume: bool, console: Con
             console.print(epoch_line(name, epoch, training, epochs))
     except KeyboardInterrupt:
         if done := len(training.curve):
-            console.print(f"{PROGRAM}: {name} is trained for {done} epochs; the same command with --resume goes on")
+            epochs_done = f"{done} epoch{'s' * (done > 1)}"
+            console.print(f"{PROGRAM}: {name} is trained for {epochs_done}; the same command with --resume goes on")
         raise
     return training
 
 
 def train_lstm(
-    folder: Path, corpus: Corpus, settings: Settings, place: torch.device, epochs: int, console: Console
+    folder: Path,
+    corpus: Corpus,
+    settings: Settings,
+    place: torch.device,
+    epochs: int,
+    resume: bool,
+    console: Console,
 ) -> Training:
-    """The same training of an LSTM of the same size; goes on where one was begun in `folder`."""
+    """The same training of an LSTM of the same size; with `resume` it goes on where one was begun in `folder`."""
     folder.mkdir(exist_ok=True)
     settings = replace(settings, units=lstm_units(settings, len(corpus.vocabulary)))
-    begun = (folder / "last.pth").exists()
-    return train("LSTM", Training(folder, corpus, settings, LstmCell, place), epochs, begun, console)
+    resume = resume and (folder / "last.pth").exists()
+    return train("LSTM", Training(folder, corpus, settings, LstmCell, place), epochs, resume, console)
 
 
 def epoch_line(name: str, epoch: Epoch, training: Training, epochs: int) -> str:
@@ -218,7 +237,7 @@ def epoch_line(name: str, epoch: Epoch, training: Training, epochs: int) -> str:
     left = (epochs - epoch.epoch) * median(past.seconds for past in training.curve)
     return (
         f"{name} epoch {epoch.epoch}/{epochs}  lr {epoch.learning_rate:g}{' averaged' if epoch.averaged else ''}  "
-        f"train {epoch.train_perplexity:.2f}  valid {epoch.valid_perplexity:.2f}  "
+        f"train {_perplexity(epoch.train_perplexity)}  valid {_perplexity(epoch.valid_perplexity)}  "
         f"{epoch.words_per_second:,.0f} words/s  {_duration(left)} left"
     )
 
@@ -276,6 +295,11 @@ def main() -> None:
     run(app, PROGRAM)
 
 
+def _perplexity(value: float) -> str:
+    """Two decimals, unless the model is lost."""
+    return f"{value:.2f}" if value < 1e6 else f"{value:.1e}"
+
+
 def _units_of(width: float | None, units: int | None) -> int:
     if units is not None and width is not None:
         raise InputError(f"--width {width:g} and --units {units} both say how many units; give one of them")
@@ -301,7 +325,7 @@ def _check_folder(out: Path, resume: bool) -> None:
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise InputError(f"--out {out}: {nearest} is no folder that can be written; choose another")
     begun = (out / "last.pth").exists()
-    if begun and not resume:
+    if not resume and (begun or (out / "lstm" / "last.pth").exists()):
         raise InputError(f"--out {out}: holds a training; --resume goes on with it, another --out begins anew")
     if resume and not begun:
         raise InputError(f"--out {out}: holds no last.pth to --resume; check the folder, or leave --resume out")

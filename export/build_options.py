@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..runtime.compatibility import WITH_AMPERE_PLUS, WITH_SAME_CAPABILITY, WITH_VERSIONS
 
-# What an engine may be compatible with, in the words of --compatible.
-WITH_VERSIONS, WITH_AMPERE_PLUS, WITH_SAME_CAPABILITY = "version", "ampere+", "same-compute-capability"
+# What an engine may be compatible with, in the words of --compatible and of manifests.
 COMPATIBLE = (WITH_VERSIONS, WITH_AMPERE_PLUS, WITH_SAME_CAPABILITY)
 
 

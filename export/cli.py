@@ -69,7 +69,7 @@ def export_command(
             metavar="MODEL",
             help="seg (ESPNetv2 segmentation), cls (ESPNetv2 classification), det (ESPNetv2 detection), lm "
             "(ERU language model), or one to compare with: mobilenetv1, mobilenetv2, shufflenetv1, shufflenetv2. "
-            "Or FILE.onnx, exported before: only its engine is built, which needs no PyTorch.",
+            "espnet-models lists all. Or FILE.onnx, exported before: only its engine is built, which needs no PyTorch.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the files; made if missing.")],
@@ -105,8 +105,9 @@ def export_command(
         str,
         typer.Option(
             "--io",
-            metavar="deploy|raw",
-            help="deploy: pixels in, labels, classes, scores or boxes out. raw: normalised float32 in, logits out.",
+            metavar="deploy|raw|deepstream",
+            help="deploy: pixels in, labels, classes, scores or boxes out. raw: normalised float32 in, logits out. "
+            "deepstream: pixels as float32 in, probabilities or boxes out, as DeepStream's nvinfer feeds and reads.",
         ),
     ] = "deploy",
     precision: Annotated[str, typer.Option(help="fp32 is what this version exports.")] = "fp32",
@@ -293,12 +294,14 @@ def _check_precision(precision: str) -> None:
         raise InputError(f"--precision {precision!r} is unknown; there is fp32")
 
 
-def _checked_io(io: str) -> Literal["raw", "deploy"]:
+def _checked_io(io: str) -> Literal["raw", "deploy", "deepstream"]:
     if io == "raw":
         return "raw"
     if io == "deploy":
         return "deploy"
-    raise InputError(f"--io {io!r} is unknown; there are deploy, raw")
+    if io == "deepstream":
+        return "deepstream"
+    raise InputError(f"--io {io!r} is unknown; there are deploy, raw, deepstream")
 
 
 def _print_result(result: "ExportResult", seconds: float) -> None:

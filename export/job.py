@@ -16,7 +16,7 @@ from ..errors import CheckError, InputError
 from ..files import available_memory_bytes, staged, write_text
 from ..model.counts import Counts, count
 from ..model.datasets import Dataset, get_dataset
-from ..model.deploy import TOP, with_io
+from ..model.deploy import TOP, Io, with_io
 from ..model.eru_lm import NUM_LAYERS, UNITS, LanguageModel
 from ..model.registry import check_width, create_model, get_spec, short_name
 from ..model.seeded import load_seeded_weights
@@ -80,7 +80,7 @@ class ExportOptions:
     size: tuple[int, int] | None = None
     batch: Batch = field(default_factory=Batch)
     weights: str = "auto"
-    io: Literal["raw", "deploy"] = "deploy"
+    io: Io = "deploy"
     engine: str = "auto"
     build: BuildOptions = field(default_factory=BuildOptions)
     photos: tuple[Path, ...] = ()
@@ -108,7 +108,7 @@ class _Target:
     dataset: Dataset
     size: tuple[int, int] | None
     batch: Batch
-    io: Literal["raw", "deploy"]
+    io: Io
     vocabulary: Vocabulary | None = None
 
     @property
@@ -234,7 +234,8 @@ def _check_kind_of_input(options: ExportOptions, spec: ModelSpec) -> None:
         if options.vocabulary is not None:
             raise InputError(f"--vocabulary is for language models, {spec.name} takes pictures: leave it out")
         return
-    for option, value in (("--size", options.size), ("--photo", options.photos)):
+    deepstream = options.io == "deepstream"
+    for option, value in (("--size", options.size), ("--photo", options.photos), ("--io deepstream", deepstream)):
         if value:
             raise InputError(f"{option} is for networks that take pictures, {spec.name} takes words: leave it out")
 
@@ -431,14 +432,18 @@ def _write_vocabulary(folder: Path, target: _Target, vocabulary: Vocabulary) -> 
 def _image_preprocessing(target: _Target) -> Preprocessing:
     height, width = target.image_size
     is_cls = target.spec.task == "classification"
+    # DeepStream feeds pixels as they are, as float32: the graph normalises them, and there is nothing left to do.
+    scale, mean, std = (1 / 255, target.spec.mean, target.spec.std)
+    if target.io == "deepstream":
+        scale, mean, std = 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     return Preprocessing(
         resize="shorter_side_crop" if is_cls else "stretch",
         height=height,
         width=width,
         shorter_side=round(max(height, width) * _CLASSIFICATION_RESIZE) if is_cls else None,
-        scale=1 / 255,
-        mean=target.spec.mean,
-        std=target.spec.std,
+        scale=scale,
+        mean=mean,
+        std=std,
         normalise_in_graph=target.io == "deploy",
     )
 
@@ -451,6 +456,9 @@ def _tensors(target: _Target) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo,
     if target.io == "raw":
         image = _tensor(target, IMAGE, "float32", (3, height, width), "NCHW", "RGB, (pixel / 255 - mean) / std")
         return (image,), *_raw_outputs(target)
+    if target.io == "deepstream":
+        image = _tensor(target, IMAGE, "float32", (3, height, width), "NCHW", "RGB pixels, 0 to 255")
+        return (image,), *_deepstream_outputs(target)
     image = _tensor(target, IMAGE, "uint8", (height, width, 3), "NHWC", "RGB pixels")
     return (image,), *_deploy_outputs(target)
 
@@ -507,6 +515,17 @@ def _deploy_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postproces
     best = _tensor(target, "classes", "int32", (TOP,), "NC", f"the {TOP} best classes, best first")
     scores = _tensor(target, "scores", "float32", (TOP,), "NC", "softmax probability of each of `classes`")
     return (best, scores), Postprocessing(kind="top5")
+
+
+def _deepstream_outputs(target: _Target) -> tuple[tuple[TensorInfo, ...], Postprocessing]:
+    classes, meaning = target.num_classes, "softmax probability of each class"
+    if target.spec.task == "segmentation":
+        shape = (classes, *target.image_size)
+        return (_tensor(target, "probabilities", "float32", shape, "NCHW", meaning),), Postprocessing(kind="argmax")
+    if target.spec.task == "classification":
+        probabilities = _tensor(target, "probabilities", "float32", (classes,), "NC", meaning)
+        return (probabilities,), Postprocessing(kind="rank_top5")
+    return _deploy_outputs(target)
 
 
 def _tensor(target: _Target, name: str, dtype: Any, shape: tuple[int, ...], layout: str, meaning: str) -> TensorInfo:

@@ -96,22 +96,34 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _use_global_pooling(graph: onnx.GraphProto) -> None:
-    """Means over height and width as GlobalAveragePool, which has one form in all opsets."""
+    """Means over height and width as GlobalAveragePool, which has one form in all opsets.
+
+    Raises:
+        RuntimeError: there is a mean over other axes.
+    """
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type != "ReduceMean":
-            continue
-        axes = sorted(int(axis) % 4 for axis in onnx.numpy_helper.to_array(constants[node.input[1]]))
-        keeps = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
-        if axes != [2, 3] or not keeps:
-            raise RuntimeError(f"{node.name}: a mean over axes {axes}; only means over height and width are lowered")
-        node.op_type = "GlobalAveragePool"
-        del node.input[1:]
-        del node.attribute[:]
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        graph.node.extend([node] if node.op_type != "ReduceMean" else _global_pooling(node, constants))
     used = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def _global_pooling(mean: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
+    axes = sorted(int(axis) % 4 for axis in onnx.numpy_helper.to_array(constants[mean.input[1]]))
+    if axes != [2, 3]:
+        raise RuntimeError(
+            f"{mean.name}: a mean over axes {axes}; only means over height and width, axes 2 and 3 of 4, are lowered"
+        )
+    keeps = all(attribute.i == 1 for attribute in mean.attribute if attribute.name == "keepdims")
+    pooled = mean.output[0] if keeps else f"{mean.output[0]}_pooled"
+    pool = onnx.helper.make_node("GlobalAveragePool", [mean.input[0]], [pooled], name=mean.name)
+    if keeps:
+        return [pool]
+    return [pool, onnx.helper.make_node("Flatten", [pooled], [mean.output[0]], name=f"{mean.name}_flat", axis=1)]
 
 
 def _drop_defaults_and_traces(graph: onnx.GraphProto) -> None:

@@ -8,7 +8,7 @@ network are its decisions, class by class: whether the logit is above 0.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import nn
 
-from ..model.deploy import Normalise, as_tuple
+from ..model.deploy import Io, Normalise, as_tuple
 from ..model.seeded import formula_image
 from ..model.spec import ModelSpec, Task
 from ..runtime.answers import sigmoid
@@ -27,7 +27,6 @@ from ..runtime.manifest import ParitySummary
 from .batch import Batch
 
 Floats = NDArray[np.float32]
-Io = Literal["raw", "deploy"]
 
 SCHEMA_VERSION = 1
 MIN_LABEL_AGREEMENT = 0.9999
@@ -118,7 +117,7 @@ def parity_inputs(
 
     Args:
         spec: gives mean and standard deviation.
-        io: "deploy" inputs are uint8 (N, H, W, 3), "raw" ones float32 (N, 3, H, W).
+        io: "deploy" inputs are uint8 (N, H, W, 3), "raw" and "deepstream" ones float32 (N, 3, H, W).
         size: (height, width).
         batch: what the file accepts.
         photos: name and pixels, uint8 (H, W, 3), already at `size`.
@@ -227,6 +226,8 @@ def _as_input(pixels: list[NDArray[np.uint8]], spec: ModelSpec, io: Io) -> NDArr
     batch = np.stack(pixels)
     if io == "deploy":
         return batch
+    if io == "deepstream":
+        return np.ascontiguousarray(batch.transpose(0, 3, 1, 2).astype(np.float32))
     normalised: Floats = Normalise(spec.mean, spec.std)(torch.from_numpy(batch)).numpy()
     return normalised
 
@@ -235,7 +236,7 @@ def _session_with_logits(model: onnx.ModelProto, spec: ModelSpec, io: Io) -> onn
     """The file's graph, with the tensors that the answers are computed from as more outputs, the last ones."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
-    if io == "deploy":
+    if io != "raw":
         for source, name in zip(_logits(tapped.graph, spec), _TAPPED_LOGITS, strict=False):
             tapped.graph.node.append(onnx.helper.make_node("Identity", [source], [name]))
             tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
@@ -268,12 +269,22 @@ def _compare(
 ) -> ParityCase:
     with torch.inference_mode():
         image = torch.from_numpy(array)
-        given = network(Normalise(spec.mean, spec.std)(image) if io == "deploy" else image)
+        given = network(_normalised(image, spec, io))
     expected = dict(zip(_output_names(spec), (tensor.numpy() for tensor in as_tuple(given)), strict=True))
     outputs = session.run(None, {session.get_inputs()[0].name: array})
     answers, logits = outputs[: -len(expected)], outputs[-len(expected) :]
-    follows = _follow(answers, logits, spec, array) if io == "deploy" else True
+    size = array.shape[1:3] if io == "deploy" else array.shape[2:4]
+    follows = True if io == "raw" else _follow(answers, logits, spec, (size[0], size[1]), io)
     return compared(name, len(array), expected, logits, task=spec.task, outputs_follow_logits=follows)
+
+
+def _normalised(image: torch.Tensor, spec: ModelSpec, io: Io) -> torch.Tensor:
+    """What the reference takes, from what the file takes."""
+    if io == "raw":
+        return image
+    normalise = Normalise(spec.mean, spec.std)
+    normalised: torch.Tensor = normalise(image) if io == "deploy" else normalise.planes(image)
+    return normalised
 
 
 def _output_names(spec: ModelSpec) -> tuple[str, ...]:
@@ -318,9 +329,13 @@ def _margin(logits: Floats, task: Task) -> Floats:
 
 
 def _follow(
-    answers: Sequence[NDArray[Any]], logits: Sequence[Floats], spec: ModelSpec, pixels: NDArray[np.uint8]
+    answers: Sequence[NDArray[Any]], logits: Sequence[Floats], spec: ModelSpec, size: tuple[int, int], io: Io
 ) -> bool:
-    """Whether the file's answers for `pixels` (N, H, W, 3) are the ones that its own logits give."""
+    """Whether the file's answers for pictures of `size` (height, width) are the ones that its own logits give."""
+    if io == "deepstream" and spec.task in {"segmentation", "classification"}:
+        # The classes run along the second dimension.
+        expected = np.moveaxis(softmax(np.moveaxis(logits[0], 1, -1)), -1, 1)
+        return bool(np.allclose(answers[0], expected, atol=1e-6))
     if spec.task == "segmentation":
         return bool(np.array_equal(answers[0], logits[0].argmax(axis=1)))
     if spec.task == "multi_label":
@@ -328,8 +343,7 @@ def _follow(
     probabilities = softmax(logits[0])
     if spec.task == "detection":
         boxes, scores = answers
-        height, width = pixels.shape[1:3]
-        expected = decoded(logits[1], prior_boxes_in_pixels((height, width)))
+        expected = decoded(logits[1], prior_boxes_in_pixels(size))
         # A thousandth of a pixel: sums of a few hundred pixels in float32.
         return bool(np.allclose(boxes, expected, atol=1e-3) and np.allclose(scores, probabilities, atol=1e-6))
     classes, scores = answers

@@ -9,8 +9,9 @@ from typing import IO
 
 from ..errors import InputError, UnavailableError
 from ..files import write_bytes
+from ..runtime.compatibility import WITH_AMPERE_PLUS, WITH_SAME_CAPABILITY, WITH_VERSIONS
 from ..runtime.manifest import LayerPrecisions, TensorInfo
-from .build_options import WITH_AMPERE_PLUS, WITH_SAME_CAPABILITY, WITH_VERSIONS, BuildOptions
+from .build_options import BuildOptions
 from .build_request import BuildRequest, Engine, Typing, build_failure, engine_info
 from .builders import TrtexecBuilder
 from .layer_precisions import check_layer_precisions, layer_precisions

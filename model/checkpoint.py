@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from ..errors import InputError
 
 _MAX_CHECKPOINT_BYTES = 1 << 30
+# What networks are made with to see how their shapes depend on the number of classes.
+_SOME_CLASSES = 20
 
 
 def published_names(model: nn.Module) -> Callable[[str], str]:
@@ -40,7 +42,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> Non
     names = {name: name if name in state else published_name(name) for name in own_names}
     if problem := _mismatch(model, state, names):
         asked = describe({published_name(name): tensor for name, tensor in model.state_dict().items()})
-        found = describe({published_name(name): tensor for name, tensor in state.items()})
+        found = describe({published_name(name): tensor for name, tensor in state.items()}, as_it_was=state)
         raise InputError(f"{path}: holds {found}; asked for is {asked} ({problem}); {_way_out(found, asked)}")
     model.load_state_dict({name: state[other] for name, other in names.items()}, strict=True)
 
@@ -77,10 +79,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
-def describe(state: Mapping[str, Tensor]) -> str:
-    """What a state dictionary in official names holds, in words: "ESPNetv2 segmentation, width 2.0, 20 classes"."""
+def describe(state: Mapping[str, Tensor], *, as_it_was: Mapping[str, Tensor] | None = None) -> str:
+    """What a state dictionary in official names holds, in words: "ESPNetv2 segmentation, width 2.0, 20 classes".
+
+    `as_it_was`: the same before names were translated, which is looked at where the official ones say nothing.
+    """
     if not any("spp_dw" in name for name in state):
-        return _describe_other(state)
+        return _describe_other(state if as_it_was is None else as_it_was)
     if any(name.startswith("net.") for name in state):
         return "the obsolete segmentation network of the ESPNetv2 repository"
     if any(name.startswith("base_net.basenet.") for name in state):
@@ -118,15 +123,49 @@ def _is_plain_tensor(value: object) -> bool:
 def _describe_other(state: Mapping[str, Tensor]) -> str:
     if "cells.0.recurrent.bias" in state and "embedding.weight" in state:
         return _describe_language_model(state)
-    marks = {
-        "features.stage1.unit1.dw_conv.conv.weight": "MobileNetV1",
-        "features.stage1.unit1.compress_conv1.weight": "ShuffleNetV1",
-        "features.18.0.weight": "MobileNetV2",
-        "stage2.0.branch1.0.weight": "ShuffleNetV2",
-    }
-    name = next((network for mark, network in marks.items() if mark in state), "an unknown network")
+    if registered := _registered_network(state):
+        return registered
     elements = sum(tensor.numel() for tensor in state.values())
-    return f"{name} ({len(state)} tensors, {elements} numbers, first {next(iter(state))})"
+    return f"an unknown network ({len(state)} tensors, {elements} numbers, first {next(iter(state))})"
+
+
+def _registered_network(state: Mapping[str, Tensor]) -> str | None:
+    """The network, width and number of classes of the registry whose names and shapes these are."""
+    from .registry import get_spec, list_models
+
+    for name in list_models():
+        for width_mult in get_spec(name).widths:
+            shapes = [_shapes(name, width_mult, classes) for classes in (_SOME_CLASSES, _SOME_CLASSES + 1)]
+            if shapes[0].keys() != state.keys():
+                break  # names are the same at all widths
+            if (classes := _classes_that_fit(state, *shapes)) is not None:
+                return f"{name}, width {width_mult}, {classes} classes"
+    return None
+
+
+def _shapes(name: str, width_mult: float, num_classes: int) -> dict[str, torch.Size]:
+    from .registry import create_model
+
+    with torch.device("meta"):  # shapes alone, no numbers
+        model = create_model(name, width_mult=width_mult, num_classes=num_classes)
+    return {key: tensor.shape for key, tensor in model.state_dict().items()}
+
+
+def _classes_that_fit(
+    state: Mapping[str, Tensor], some: Mapping[str, torch.Size], one_more: Mapping[str, torch.Size]
+) -> int | None:
+    """The number of classes with which all shapes agree: sizes that change with it do so in proportion."""
+    found = set()
+    for name, tensor in state.items():
+        if tensor.dim() != len(some[name]):
+            return None
+        for size, of_some, of_one_more in zip(tensor.shape, some[name], one_more[name], strict=True):
+            step = of_one_more - of_some
+            if step == 0 and size != of_some:
+                return None
+            if step:
+                found.add(_SOME_CLASSES + (size - of_some) / step)
+    return int(found.pop()) if len(found) == 1 and min(found) == int(min(found)) else None
 
 
 def _describe_language_model(state: Mapping[str, Tensor]) -> str:
@@ -155,6 +194,8 @@ def _detection_classes(state: Mapping[str, Tensor]) -> str:
 def _way_out(found: str, asked: str) -> str:
     if found == asked:
         return "the file was changed: take the published one"
+    if "language model" in found and "language model" in asked:
+        return "choose the --width and --vocabulary that fit the file; other sizes than the widths are not exported"
     return "choose the options that fit the file, or another --weights"
 
 

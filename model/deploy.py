@@ -1,7 +1,7 @@
 """What a deployed file computes around the network: pixels in, labels, the best classes or boxes out.
 
-These wrappers define the two kinds of input and output, `raw` and `deploy`, once for every user of them: the export,
-the parity proof and the PyTorch runner.
+These wrappers define the three kinds of input and output, `raw`, `deploy` and `deepstream`, once for every user of
+them: the export, the parity proof and the PyTorch runner.
 """
 
 from typing import Literal
@@ -17,6 +17,7 @@ from .seeded import load_seeded_weights
 from .spec import Task
 from .weights import reopen
 
+Io = Literal["raw", "deploy", "deepstream"]
 TOP = 5  # how many classes a deployed classifier answers with
 
 
@@ -36,7 +37,11 @@ class Normalise(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalise. The cast comes first: TensorRT takes uint8 at the network's edge only."""
-        return (pixels.float().permute(0, 3, 1, 2).contiguous() - self.offset) * self.scale
+        return self.planes(pixels.float().permute(0, 3, 1, 2).contiguous())
+
+    def planes(self, image: Tensor) -> Tensor:
+        """The same for pixels that are float32 (N, 3, H, W) already."""
+        return (image - self.offset) * self.scale
 
 
 class DeployNetwork(nn.Module):
@@ -67,11 +72,15 @@ class DeployNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Answers for each picture."""
+        return self.answers(self.normalise(pixels))
+
+    def answers(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Answers for each normalised picture, float32 (N, 3, H, W)."""
         if self.task == "detection":
             assert self.decode is not None, "detection needs its prior boxes"
-            confidences, locations = self.network(self.normalise(pixels))
+            confidences, locations = self.network(image)
             return self.decode(locations), torch.softmax(confidences, dim=2)
-        logits = self.network(self.normalise(pixels))
+        logits = self.network(image)
         if self.task == "segmentation":
             # By way of float32: TensorRT 8.5 converts nothing else to uint8.
             return (logits.argmax(dim=1).float().to(torch.uint8),)
@@ -79,6 +88,29 @@ class DeployNetwork(nn.Module):
             return (torch.sigmoid(logits),)
         scores, classes = torch.softmax(logits, dim=1).topk(TOP, dim=1)
         return classes.to(torch.int32), scores
+
+
+class DeepStreamNetwork(DeployNetwork):
+    """`network` between what DeepStream's nvinfer feeds and reads. pixels: float32 (N, 3, H, W), RGB, 0 to 255 ->
+
+    segmentation: probabilities float32 (N, classes, H, W), of which nvinfer takes the highest above 0: with logits, it
+    would give no class to a pixel whose logits are all negative;
+    classification: probabilities float32 (N, classes);
+    multi_label and detection: as `DeployNetwork`.
+
+    nvinfer scales all colours by one factor and gives float32, so that neither a normalisation with a standard
+    deviation for each colour nor uint8 can be fed by it: normalisation is in the graph.
+    """
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Answers for each picture."""
+        return self.answers(self.normalise.planes(pixels))
+
+    def answers(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Probabilities of all classes where nvinfer chooses among them itself."""
+        if self.task in {"segmentation", "classification"}:
+            return (torch.softmax(self.network(image), dim=1),)
+        return super().answers(image)
 
 
 class BoxDecoder(nn.Module):
@@ -125,7 +157,7 @@ def as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def with_io(
     network: nn.Module,
-    io: Literal["raw", "deploy"],
+    io: Io,
     *,
     name: str,
     dataset: str,
@@ -140,7 +172,8 @@ def with_io(
         return network.eval()  # words and states come and go as they are: there is nothing to add
     if io == "raw":
         return RawNetwork(network).eval()
-    return DeployNetwork(network, task=spec.task, mean=spec.mean, std=spec.std, priors=priors).eval()
+    wrapper = DeepStreamNetwork if io == "deepstream" else DeployNetwork
+    return wrapper(network, task=spec.task, mean=spec.mean, std=spec.std, priors=priors).eval()
 
 
 def network_from_manifest_fields(
@@ -149,7 +182,7 @@ def network_from_manifest_fields(
     width_mult: float,
     dataset: str,
     num_classes: int,
-    io: Literal["raw", "deploy"],
+    io: Io,
     weights_source: str,
     weights_sha256: str | None,
     weights_random: bool,

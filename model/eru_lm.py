@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .seed_gains import SeedGains
+
 NUM_LAYERS = 3
 EMBEDDING_SIZE = 400
 # width_mult: units of each layer, multiples of 16 (branches times groups).
@@ -68,8 +70,8 @@ class GroupLinear(nn.Module):
 class DilatedBranches(nn.Module):
     """The depth-wise dilated convolutions of an EESP unit with their fusion, for vectors.
 
-    x: (..., features) -> (..., branches, features). A vector's index is channel and place at once: each element has
-    its own three weights, and the neighbourhood closes to a ring.
+    x: (..., vectors, features) -> (..., vectors, branches, features). A vector's index is channel and place at once:
+    each element has its own three weights, and the neighbourhood closes to a ring.
     """
 
     def __init__(self, vectors: int, features: int) -> None:
@@ -79,7 +81,7 @@ class DilatedBranches(nn.Module):
         nn.init.kaiming_uniform_(self.weight, nonlinearity="linear")
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., vectors, features) -> (..., vectors, branches, features)."""
+        """Convolve each vector by each branch, and fuse."""
         branches, taps, vectors, features = self.shape
         weight = self.weight.reshape(branches, vectors, features, taps)
         fused: list[Tensor] = []
@@ -150,6 +152,9 @@ class LanguageModel(nn.Module):
         tied_softmax: the embedding matrix is also that of the logits.
         cell: makes the cell of a layer from its input size and units.
     """
+
+    # Weaker ones make every word alike, much stronger ones a chaos in which rounding grows from step to step.
+    seed_gains = SeedGains(linear=1.5)
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
 """ShuffleNetV1: grouped 1x1 convolutions and channel shuffle (Zhang et al., CVPR 2018, table 1).
 
 Reference form and parameter names as in pytorchcv. The authors' own code differs: it puts the shuffle behind the
-depth-wise convolution, transposes it, concatenates the shortcut first, and has a stem of 24 channels at every width.
+depth-wise convolution, transposes it, concatenates the shortcut first, has a stem of 24 channels at width 1.5 (36 here)
+and a classifier without bias.
 """
 
 from collections import OrderedDict

@@ -64,7 +64,7 @@ def segmentation(outputs: Outputs, manifest: Manifest) -> LabelMap:
     if manifest.postprocessing.kind == "labels":
         labels = _output(outputs, "labels", 3)
     elif manifest.postprocessing.kind == "argmax":
-        labels = _output(outputs, "logits", 4).argmax(axis=1)
+        labels = _output(outputs, _of_all_classes(outputs), 4).argmax(axis=1)
     else:
         raise CheckError(f"a segmentation network with postprocessing {manifest.postprocessing.kind}; export it again")
     return _checked_classes(labels, manifest).astype(np.uint8)
@@ -97,11 +97,12 @@ def classification(outputs: Outputs, manifest: Manifest) -> list[list[ScoredClas
     if manifest.postprocessing.kind == "top5":
         classes = _checked_classes(_output(outputs, "classes", 2), manifest)
         scores = _output(outputs, "scores", 2)
-    elif manifest.postprocessing.kind == "softmax_top5":
-        logits = _output(outputs, "logits", 2)
+    elif manifest.postprocessing.kind in {"softmax_top5", "rank_top5"}:
+        name = _of_all_classes(outputs)
+        values = _output(outputs, name, 2)
         # Ranked before the softmax, whose rounding could make ties of its own.
-        classes = np.argsort(-logits, axis=1, kind="stable")[:, :_RANKS]
-        scores = np.take_along_axis(softmax(logits), classes, axis=1)
+        classes = np.argsort(-values, axis=1, kind="stable")[:, :_RANKS]
+        scores = np.take_along_axis(softmax(values) if name == "logits" else values, classes, axis=1)
     else:
         raise CheckError(f"a classifier with postprocessing {manifest.postprocessing.kind}; export it again")
     return [
@@ -190,6 +191,11 @@ def detection(outputs: Outputs, manifest: Manifest) -> list[list[ScoredBox]]:
 def _best_first(scores: NDArray[Any]) -> NDArray[np.intp]:
     """The order of `scores` from the highest down; equal ones stay in order."""
     return np.argsort(-scores, kind="stable")
+
+
+def _of_all_classes(outputs: Outputs) -> str:
+    """The name of the output with a value for each class."""
+    return "probabilities" if "probabilities" in outputs else "logits"
 
 
 def _output(outputs: Outputs, name: str, dimensions: int) -> NDArray[Any]:

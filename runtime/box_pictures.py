@@ -67,12 +67,13 @@ class _Pen:
         self._font = ImageFont.load_default(size=font_size)
         self._line = max(2, round(font_size / 7))
         self._margin = max(2, font_size // 5)
+        self._side_margin = max(3, font_size // 3)
         self._row = round(font_size * 1.25) + 2 * self._margin
 
     def place(self, text: str, edges: Rectangle, taken: Sequence[Rectangle]) -> Rectangle:
         """Where a label goes: above its box, else inside at its top, below, inside at its bottom; free if possible."""
         width, height = self.canvas.size
-        text_width = round(self._font.getlength(text) + 0.5) + 2 * self._margin
+        text_width = round(self._font.getlength(text) + 0.5) + 2 * self._side_margin
         left, top, _, bottom = edges
         x = max(0, min(left, width - text_width))
         tops = [max(0, min(y, height - self._row)) for y in (top - self._row, top, bottom, bottom - self._row)]
@@ -92,7 +93,7 @@ class _Pen:
         ink = _ink_on(colour)
         self._draw.rectangle(place, fill=colour, outline=ink, width=1)
         middle = (place[1] + place[3]) // 2
-        self._draw.text((place[0] + self._margin, middle), text, fill=ink, font=self._font, anchor="lm")
+        self._draw.text((place[0] + self._side_margin, middle), text, fill=ink, font=self._font, anchor="lm")
 
 
 def _overlap(a: Rectangle, b: Rectangle) -> bool:

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,7 @@ class _Options:
 
     runtimes: tuple[str, ...]
     named: bool
+    device: str
     threads: int | None
     batch: int | None
     seed: int
@@ -50,6 +51,7 @@ class _Opened:
   espnet-bench --engine build/seg/seg.onnx
   espnet-bench --engine build/seg/seg.onnx --runtime onnxruntime,openvino --threads 1
   espnet-bench --engine build/seg/seg.onnx --engine build/cls/cls.onnx --runtime onnxruntime
+  espnet-bench --engine build/seg/seg.trt --engine build/seg/seg.onnx --device cuda
   espnet-bench --engine build/seg/seg.onnx --rounds 20 --iterations 10 --json seg.json
 
 Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine; 4 the file is not the
@@ -62,10 +64,13 @@ def bench_command(
         str,
         typer.Option(
             metavar="auto|all|NAMES",
-            help="auto: the installed ones of onnxruntime, openvino, torch. all: says what is missing, too. "
-            "Or names with commas, and each must run.",
+            help="auto: the installed ones of onnxruntime, openvino, torch; for an engine the library that built it. "
+            "all: says what is missing, too. Or names with commas, and each must run on the files of its kind.",
         ),
     ] = "auto",
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="Of ONNX files; engines (.trt) always run on the GPU.")
+    ] = "cpu",
     measure: Annotated[
         str, typer.Option(metavar="NAMES", help="What to measure; this version measures latency.")
     ] = "latency",
@@ -96,7 +101,7 @@ def bench_command(
     """
     _check_measure(measure)
     _check_files(engine, json_file)
-    options = _Options(*_runtimes(runtime), threads=threads, batch=batch, seed=seed, trust=trust)
+    options = _Options(*_runtimes(runtime), device=device, threads=threads, batch=batch, seed=seed, trust=trust)
     from .environment import load_average, read_environment
     from .report import LatencyReport, print_report, write_json
 
@@ -171,22 +176,28 @@ def _open(engine: Path, options: _Options, skipped: "list[Skipped]", stack: Exit
     runners, errors = {}, []
     for runtime in _for_this_file(engine, options):
         try:
-            runner = open_runner(engine, runtime, threads=options.threads, trust=options.trust)
+            runner = open_runner(engine, runtime, options.device, threads=options.threads, trust=options.trust)
         except (InputError, UnavailableError) as error:
             if options.named:
                 raise
             errors.append(error)
             skipped.append(Skipped(str(engine), runtime, str(error)))
         else:
-            runners[runtime] = stack.enter_context(runner)
+            runners[runner.info.runtime] = stack.enter_context(runner)
     if not runners:
         raise errors[0]
     return runners
 
 
 def _for_this_file(engine: Path, options: _Options) -> tuple[str, ...]:
-    # Where no runtime was named, an engine is not an error of each ONNX runtime but has one answer of its own.
-    return options.runtimes if options.named or engine.suffix == ".onnx" else ("auto",)
+    """The runtimes of the file's kind; where none was named, an engine knows its own."""
+    from .runner import ENGINE_RUNTIMES
+
+    is_engine = engine.suffix == ".trt"
+    if is_engine and not options.named:
+        return ("auto",)
+    # With none of its kind among them, the named ones say themselves what they run.
+    return tuple(name for name in options.runtimes if (name in ENGINE_RUNTIMES) == is_engine) or options.runtimes
 
 
 def _measured_file(engine: Path, *, trust: bool) -> "MeasuredFile":

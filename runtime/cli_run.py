@@ -79,7 +79,8 @@ def espnet_run(
         Path | None, typer.Option(metavar="DIR", help="folder for the results; needed for segmentation")
     ] = None,
     runtime: Annotated[
-        Literal["auto", "onnxruntime", "openvino", "torch"], typer.Option(help="library that runs it")
+        Literal["auto", "onnxruntime", "openvino", "torch", "tensorrt", "tensorrt_rtx"],
+        typer.Option(help="library that runs it"),
     ] = "auto",
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="CPU threads  [default: one per usable core]")

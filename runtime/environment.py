@@ -10,7 +10,7 @@ from pathlib import Path
 from ..version import __version__
 from .runner import usable_cores
 
-_LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
+_LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "tensorrt", "tensorrt-rtx", "cuda-python")
 # Load beyond this share of the cores is more than a shell and a monitor.
 _BUSY_SHARE = 0.25
 

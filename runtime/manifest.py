@@ -25,7 +25,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 # What the host may have to do with the outputs, by task; `Postprocessing` says what each means.
 _KINDS_OF_TASK = {
-    "classification": ("top5", "softmax_top5"),
+    "classification": ("top5", "softmax_top5", "rank_top5"),
     "multi_label": ("threshold", "sigmoid_threshold"),
     "segmentation": ("labels", "argmax"),
     "detection": ("nms", "decode_nms"),
@@ -82,8 +82,9 @@ class Preprocessing(_Record):
 class Postprocessing(_Record):
     """What the host does with the outputs.
 
-    "labels": nothing, the output is the label map. "argmax": class of the highest logit, the lowest class on a tie.
-    "top5": nothing, classes and scores come sorted. "softmax_top5": softmax, then the five highest.
+    "labels": nothing, the output is the label map. "argmax": class of the highest logit or probability, the lowest
+    class on a tie. "top5": nothing, classes and scores come sorted. "softmax_top5": softmax, then the five highest.
+    "rank_top5": the five highest of `probabilities`.
     "threshold": take the classes whose score is above `score_threshold`. "sigmoid_threshold": before that, the sigmoid
     of each logit.
     "nms": for each class but 0, the background, take the boxes whose score is above `score_threshold`; from the best
@@ -93,7 +94,16 @@ class Postprocessing(_Record):
     """
 
     kind: Literal[
-        "labels", "argmax", "top5", "softmax_top5", "threshold", "sigmoid_threshold", "nms", "decode_nms", "next_word"
+        "labels",
+        "argmax",
+        "top5",
+        "softmax_top5",
+        "rank_top5",
+        "threshold",
+        "sigmoid_threshold",
+        "nms",
+        "decode_nms",
+        "next_word",
     ]
     score_threshold: Fraction | None = None
     iou_threshold: Fraction | None = None
@@ -212,7 +222,7 @@ class Manifest(_Record):
     dataset: str
     num_classes: Annotated[int, Field(ge=1, le=65_536)]
     classes: tuple[ClassInfo, ...] = Field(description="empty where the names are not known, or are in `vocabulary`")
-    io: Literal["raw", "deploy"]
+    io: Literal["raw", "deploy", "deepstream"]
     precision: Literal["fp32", "fp16", "int8"]
     inputs: Annotated[tuple[TensorInfo, ...], Field(min_length=1)]
     outputs: tuple[TensorInfo, ...]

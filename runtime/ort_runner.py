@@ -6,6 +6,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from ..errors import InputError, UnavailableError
+from .cuda_probe import probe_cuda
 from .manifest import Manifest, TensorInfo
 from .runner import Array, BaseRunner, RunnerInfo, agreed_tensors, bare_tensor
 
@@ -42,7 +43,13 @@ class OrtRunner(BaseRunner):
         super().__init__(
             agreed_tensors(manifest.inputs if manifest else None, inputs, path.name),
             agreed_tensors(manifest.outputs if manifest else None, outputs, path.name),
-            RunnerInfo("onnxruntime", onnxruntime.__version__, device, threads),
+            RunnerInfo(
+                "onnxruntime",
+                onnxruntime.__version__,
+                device,
+                threads,
+                device_name=probe_cuda().device if device == "cuda" else None,
+            ),
             path.name,
         )
         self._session: onnxruntime.InferenceSession | None = session

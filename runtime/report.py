@@ -58,6 +58,7 @@ class LatencyReport:
         threads = max(samples.info.threads for samples in self.result.runners)
         return [
             *environment_doubts(self.environment, threads, self.load_before, self.load_after),
+            *_graph_doubts(self.result),
             *sample_doubts(self.result),
         ]
 
@@ -208,6 +209,15 @@ def _tail_doubts(result: BenchResult) -> Iterator[str]:
         )
 
 
+def _graph_doubts(result: BenchResult) -> Iterator[str]:
+    for samples in result.runners:
+        if samples.info.graph_fallback_reason is not None:
+            yield (
+                f"{samples.name} ran without a CUDA graph ({samples.info.graph_fallback_reason}): the time to launch "
+                "each kernel counts"
+            )
+
+
 def _drift_doubts(result: BenchResult) -> Iterator[str]:
     ranges = {
         samples.name: (min(samples.round_medians_ns), max(samples.round_medians_ns)) for samples in result.runners
@@ -236,7 +246,12 @@ def _tie_doubts(result: BenchResult) -> Iterator[str]:
 
 
 def _ratio_text(ratio: Ratio) -> str:
-    return f"{ratio.median:.2f} [{ratio.minimum:.2f}..{ratio.maximum:.2f}]"
+    return f"{_figure(ratio.median)} [{_figure(ratio.minimum)}..{_figure(ratio.maximum)}]"
+
+
+def _figure(ratio: float) -> str:
+    """Two decimals, or two significant digits where that says more."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
 
 
 def _load(load: float | None) -> str:

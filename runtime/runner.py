@@ -23,24 +23,35 @@ _Self = TypeVar("_Self", bound="BaseRunner")
 
 # Each library that runs ONNX files, with the extra that installs it; the order is the preference of "auto".
 ONNX_RUNTIMES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "export"}
-ENGINE_RUNTIMES = ("tensorrt", "tensorrt_rtx")
+ENGINE_RUNTIMES = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
+_EXTRAS = {**ONNX_RUNTIMES, **ENGINE_RUNTIMES}
 RUNTIMES = (*ONNX_RUNTIMES, *ENGINE_RUNTIMES)
 DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
 class RunnerInfo:
-    """What computes: the library and its version, "cpu" or "cuda", and the CPU threads it may use."""
+    """What computes: the library and its version, "cpu" or "cuda", and the CPU threads it may use.
+
+    On "cuda" `device_name` is the GPU's, and `graph` says whether a CUDA graph runs; None where the library knows
+    none. `graph_fallback_reason` says why a runner that can have a graph runs without.
+    """
 
     runtime: str
     version: str
     device: str
     threads: int
+    device_name: str | None = None
+    graph: bool | None = None
+    graph_fallback_reason: str | None = None
 
     @property
     def label(self) -> str:
-        """One short text, such as "onnxruntime 1.32.0, cpu, 2 threads"."""
-        return f"{self.runtime} {self.version}, {self.device}, {self.threads} thread{'s' * (self.threads != 1)}"
+        """One short text: "onnxruntime 1.32.0, cpu, 2 threads" or "tensorrt 10.3.0, cuda (Orin), CUDA graph"."""
+        if self.device == "cpu":
+            return f"{self.runtime} {self.version}, cpu, {self.threads} thread{'s' * (self.threads != 1)}"
+        graph = {None: "", True: ", CUDA graph", False: ", no CUDA graph"}[self.graph]
+        return f"{self.runtime} {self.version}, {self.device} ({self.device_name}){graph}"
 
 
 class Runner(Protocol):
@@ -126,16 +137,20 @@ def open_runner(
     device: str = "cpu",
     *,
     threads: int | None = None,
+    memory: str = "auto",
     trust: bool = False,
 ) -> Runner:
     """A runner of the artefact `path`; its manifest is verified before anything of the file is parsed.
 
+    An engine (.trt) runs on the GPU, whatever `device` says, in a `TrtRunner`.
+
     Args:
         path: the artefact; its manifest lies beside it.
-        runtime: "auto" (the first installed of onnxruntime, openvino, torch), or one of these by name. torch runs
-            the reference network that the manifest names, eagerly, not the file itself.
-        device: "cpu", or "cuda" with an onnxruntime that has CUDA.
+        runtime: "auto" (the first installed of onnxruntime, openvino, torch; for an engine the library that built it),
+            or one of RUNTIMES by name. torch runs the reference network that the manifest names, not the file itself.
+        device: of ONNX files: "cpu", or "cuda" with an onnxruntime or torch that has CUDA.
         threads: CPU threads of the library; by default one for each core that this process may use.
+        memory: what gives an engine its GPU memory: "auto", or one of device_memory.PROVIDERS.
         trust: run a file that has no manifest, or one with another SHA-256; inputs and outputs are then what the
             library says.
 
@@ -148,6 +163,8 @@ def open_runner(
     _check_options(runtime, device, threads)
     manifest = load_manifest(artefact, trust=trust)
     _check_kind(artefact, runtime)
+    if artefact.suffix == ".trt":
+        return _opened_engine(artefact, manifest, runtime, memory)
     if runtime == "auto":
         runtime = _preferred_runtime(artefact)
     if runtime not in (present := available_runtimes()):
@@ -160,7 +177,7 @@ def open_runner(
 
 def available_runtimes() -> tuple[str, ...]:
     """The installed libraries that run ONNX files, the preferred one first; none is imported."""
-    return tuple(name for name in ONNX_RUNTIMES if importlib.util.find_spec(name) is not None)
+    return tuple(name for name in ONNX_RUNTIMES if _is_installed(name))
 
 
 def usable_cores() -> int:
@@ -239,24 +256,66 @@ def _check_kind(artefact: Path, runtime: str) -> None:
     if artefact.suffix == ".trt":
         if runtime in ONNX_RUNTIMES:
             raise InputError(f"{artefact}: a TensorRT engine, {runtime} runs .onnx files; {_onnx_beside(artefact)}")
-        raise UnavailableError(_no_engines(artefact))
+        return
     if artefact.suffix != ".onnx":
-        raise InputError(f"{artefact}: a file that ends in .onnx is needed; make one with espnet-export")
+        raise InputError(f"{artefact}: a file that ends in .onnx or .trt is needed; make one with espnet-export")
     if runtime in ENGINE_RUNTIMES:
-        raise UnavailableError(
-            f"{artefact}: {runtime} runs engines (.trt), and running them from Python is not in this version; "
-            f"choose one of {', '.join(ONNX_RUNTIMES)}"
+        raise InputError(
+            f"{artefact}: {runtime} runs engines (.trt); choose one of {', '.join(ONNX_RUNTIMES)}, "
+            "or name the engine that was built from it"
         )
 
 
-def _no_engines(artefact: Path) -> str:
-    # The driver is asked directly: the constructor of TensorRT's own Runtime ends the process without one.
+def _opened_engine(artefact: Path, manifest: Manifest | None, runtime: str, memory: str) -> Runner:
+    # The driver is asked before the library is imported: the constructor of TensorRT's own Runtime ends the process
+    # without one.
     probe = probe_cuda()
-    device = f"CUDA device {probe.device}" if probe.device else probe.reason
-    libraries = (f"{name} {'is' if importlib.util.find_spec(name) else 'is not'} installed" for name in ENGINE_RUNTIMES)
-    return (
-        f"{artefact}: running TensorRT engines from Python is not in this version, with or without a GPU "
-        f"(probed: {device}; {'; '.join(libraries)}); {_onnx_beside(artefact)}"
+    if probe.device is None:
+        libraries = (f"{name} {'is' if _is_installed(name) else 'is not'} installed" for name in ENGINE_RUNTIMES)
+        raise UnavailableError(
+            f"{artefact}: an engine runs on a GPU (probed: {probe.reason}; {'; '.join(libraries)}); "
+            f"{_onnx_beside(artefact)}"
+        )
+    library = _engine_library(artefact, manifest, runtime)
+    if not _is_installed(library):
+        raise UnavailableError(
+            f"{artefact}: {library} is not installed (probed: CUDA device {probe.device}): "
+            f"pip install 'espnet-edge[{_EXTRAS[library]}]', on a Jetson it comes with JetPack"
+        )
+    module = _load(library)
+    # TensorRT's own refusal, after it has begun to read the file, says neither what would fit nor what to do.
+    from .compatibility import EngineMachine
+    from .doctor import engine_problem
+    from .plan import parse_version
+
+    machine = EngineMachine(library.replace("_", "-"), probe, parse_version(str(module.__version__)))
+    if (problem := engine_problem(artefact, manifest, machine)) is not None:
+        raise UnavailableError(problem)
+    from .device_memory import open_memory
+    from .trt_runner import TrtRunner, load_engine
+
+    gpu = open_memory(memory)
+    return TrtRunner(load_engine(artefact, manifest, module, gpu.device_name), gpu)
+
+
+def _engine_library(artefact: Path, manifest: Manifest | None, runtime: str) -> str:
+    """The module that runs the engine: the one that built it."""
+    builder = manifest.engine.builder.replace("-", "_") if manifest and manifest.engine else None
+    if builder == "trtexec":
+        builder = "tensorrt"  # whose program it is
+    if runtime != "auto":
+        if builder not in (None, runtime):
+            raise InputError(f"{artefact}: it was built by {builder}, {runtime} was asked to run it; leave that out")
+        return runtime
+    if builder is not None:
+        if builder not in ENGINE_RUNTIMES:
+            raise InputError(f"{artefact}: its builder {builder!r} is unknown; there are {', '.join(ENGINE_RUNTIMES)}")
+        return builder
+    if len(present := [name for name in ENGINE_RUNTIMES if _is_installed(name)]) == 1:
+        return present[0]
+    raise InputError(
+        f"{artefact}: which library built it is unknown without a manifest (installed: "
+        f"{', '.join(present) or 'none'}); name the runtime: {' or '.join(ENGINE_RUNTIMES)}"
     )
 
 
@@ -265,6 +324,10 @@ def _onnx_beside(artefact: Path) -> str:
     if onnx.is_file():
         return f"run the ONNX file beside it: --engine {onnx}"
     return "run the ONNX file that it was built from, espnet-export writes both"
+
+
+def _is_installed(library: str) -> bool:
+    return importlib.util.find_spec(library) is not None
 
 
 def _preferred_runtime(artefact: Path) -> str:
@@ -283,25 +346,26 @@ def _opened(runtime: str, artefact: Path, manifest: Manifest | None, device: str
         from .ort_runner import OrtRunner
 
         return OrtRunner(artefact, manifest, device, threads)
-    if device != "cpu":
-        raise UnavailableError(f"{runtime} runs on cpu only in this version, {device} was asked; try onnxruntime")
-    _load(runtime)
     if runtime == "openvino":
+        if device != "cpu":
+            raise UnavailableError(f"openvino runs on cpu only in this version, {device} was asked; try onnxruntime")
+        _load(runtime)
         from .openvino_runner import OpenVinoRunner
 
         return OpenVinoRunner(artefact, manifest, threads)
+    _load(runtime)
     from .torch_runner import torch_runner_from_manifest
 
-    return torch_runner_from_manifest(artefact, manifest, threads)
+    return torch_runner_from_manifest(artefact, manifest, device, threads)
 
 
 def _load(library: str) -> ModuleType:
     try:
         return importlib.import_module(library)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a shared library of theirs is missing
         raise UnavailableError(
             f"{library} is installed but does not load: {error}; "
-            f"reinstall it: pip install --force-reinstall 'espnet-edge[{ONNX_RUNTIMES[library]}]'"
+            f"reinstall it: pip install --force-reinstall 'espnet-edge[{_EXTRAS[library]}]'"
         ) from error
 
 

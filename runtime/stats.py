@@ -74,17 +74,6 @@ def stddev(values: Sequence[float]) -> float | None:
     return sqrt(fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
 
 
-def cv(values: Sequence[float]) -> float | None:
-    """The coefficient of variation, `stddev` / `mean`, without unit; None for one value or a mean of 0."""
-    spread, centre = stddev(values), mean(values)
-    return None if spread is None or centre == 0 else spread / centre
-
-
-def iqr(values: Sequence[float]) -> float:
-    """The interquartile range, 75th less 25th percentile, in the values' unit."""
-    return percentile(values, 75) - percentile(values, 25)
-
-
 def _require(values: Sequence[float]) -> None:
     if not values:
         raise ValueError("there are no values to compute a figure of")

@@ -1,5 +1,6 @@
 """What several tests need: the reference data beside the project, and the formula input that it was made with."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -10,16 +11,32 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from espnet_edge.runtime.cuda_probe import probe_cuda
+
 SHARED = Path(os.environ.get("ESPNET_EDGE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    _skip_what_needs_a_gpu(items)
     if not SHARED.is_dir():
         reason = f"the reference data is not at {SHARED}; set ESPNET_EDGE_SHARED"
         if os.environ.get("ESPNET_EDGE_REQUIRE_SHARED"):
             pytest.exit(reason, returncode=1)
         for item in items:
             if item.get_closest_marker("shared"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _skip_what_needs_a_gpu(items: list[pytest.Item]) -> None:
+    probe = probe_cuda()
+    reasons = {}
+    if probe.device is None:
+        reasons = dict.fromkeys(("gpu", "tensorrt"), f"no GPU: {probe.reason}")
+    elif importlib.util.find_spec("tensorrt") is None:
+        reasons = {"tensorrt": "TensorRT is not installed"}
+    for item in items:
+        for mark, reason in reasons.items():
+            if item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 

@@ -83,3 +83,29 @@ def test_a_failing_move_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for name in ("a", "b", "c"):
             (folder / name).write_text("new")
     assert contents(tmp_path) == {"a": b"old"}
+
+
+def test_folders_are_replaced_whole_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "old").write_text("old")
+    replace = Path.replace
+
+    def fail_at_c(self: Path, target: Path) -> Path:
+        if self.name == "c" and self.parent.name == "new":
+            full_disk()
+        return replace(self, target)
+
+    def put_new() -> None:
+        with staged(tmp_path) as folder:
+            for name in ("1", "2"):
+                (folder / name).mkdir()
+                (folder / name / "new").write_text("new")
+            (folder / "c").write_text("c")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(Path, "replace", fail_at_c)
+        put_new()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["1", "1/old"]
+    put_new()
+    found = [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))]
+    assert found == ["1", "1/new", "2", "2/new", "c"]

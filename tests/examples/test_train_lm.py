@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,36 @@ def curve(folder: Path) -> list[dict[str, str]]:
     with (folder / "curve.csv").open() as file:
         rows = list(csv.DictReader(file))
     return [{k: v for k, v in row.items() if k not in {"seconds", "words_per_second"}} for row in rows]
+
+
+STUCK = ("--lr", "400", "--clip", "1")  # so large steps that the weights are averaged soon
+
+
+def test_a_training_with_averaged_weights_goes_on_with_the_same_numbers(texts: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(texts, whole, "--epochs", "12", *STUCK).returncode == 0
+    averaged = [row["averaged"] for row in curve(whole)]
+    begin = averaged.index("1")
+    assert begin < 10, "the weights were not averaged in time to be resumed"
+    assert train(texts, parts, "--epochs", str(begin + 1), *STUCK).returncode == 0
+    assert train(texts, parts, "--epochs", "12", "--resume", *STUCK).returncode == 0
+    assert curve(parts) == curve(whole)
+
+
+def test_ctrl_c_stops_it_and_it_goes_on(texts: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(texts, whole, "--epochs", "3").returncode == 0
+    command = [sys.executable, str(ROOT / "examples/train_lm.py"), "--data", str(texts), "--out", str(parts), *SMALL]
+    with subprocess.Popen([*command, "--epochs", "100000"], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "epoch 1/" in line)
+        process.send_signal(signal.SIGINT)
+        said += process.stderr.read()
+    assert process.returncode == 130
+    assert "the same command with --resume goes on" in said
+    done = len(curve(parts))
+    assert train(texts, parts, "--epochs", str(done + 1), "--resume").returncode == 0
+    assert curve(parts)[:3] == curve(whole)[: done + 1]
 
 
 def test_it_learns_and_compares(texts: Path, tmp_path: Path) -> None:

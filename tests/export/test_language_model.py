@@ -185,6 +185,18 @@ def test_parity_finds_what_only_the_states_show() -> None:
     assert STEPS == 200
 
 
+def test_parity_finds_slopes_that_are_off_by_a_hundredth() -> None:
+    """Seeded weights let the words differ enough for the proof to see a small fault in the first layer."""
+
+    def spoil(network: EruLm) -> None:
+        cell = network.cells[0]
+        assert isinstance(cell, EruCell)
+        with torch.no_grad():
+            cell.transform.act.weight *= 1.01
+
+    assert not report_of_spoiled(spoil).passed
+
+
 def test_the_matrices_are_the_unit() -> None:
     network = create_model("lm", width_mult=1.5, num_classes=11)
     load_seeded_weights(network)

@@ -113,6 +113,38 @@ def test_an_operator_that_some_tensorrt_lacks_is_refused() -> None:
         onnx_from_torch(Infinite(), [info], output_names=["y"], batch=Batch(), metadata={})
 
 
+class Mean(nn.Module):
+    """A mean over `axes`, as somebody would write it."""
+
+    def __init__(self, axes: tuple[int, ...], keepdim: bool) -> None:
+        super().__init__()
+        self.axes, self.keepdim = axes, keepdim
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (2 * x.mean(dim=self.axes, keepdim=self.keepdim),)
+
+
+IMAGE = TensorInfo(name="image", dtype="float32", shape=(2, 3, 4, 5), layout="NCHW", meaning="")
+
+
+@pytest.mark.parametrize("axes", [(2, 3), (-1, -2)])
+@pytest.mark.parametrize("keepdim", [True, False])
+def test_means_over_height_and_width_become_global_pools(axes: tuple[int, ...], keepdim: bool) -> None:
+    module = Mean(axes, keepdim)
+    model = onnx_from_torch(module, [IMAGE], output_names=["y"], batch=Batch(), metadata={})
+    assert "GlobalAveragePool" in {node.op_type for node in model.graph.node}
+    image = torch.from_numpy(np.random.default_rng(0).random((2, 3, 4, 5), np.float32))
+    expected = module(image)[0].numpy()
+    (found,) = run(model, image)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_other_means_are_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"over axes \[1\]; only means over height and width, axes 2 and 3 of 4"):
+        onnx_from_torch(Mean((1,), True), [IMAGE], output_names=["y"], batch=Batch(), metadata={})
+
+
 @pytest.mark.parametrize("size", [(64, 64), (64, 128), (96, 32), (79, 47)])
 def test_openvino_gives_the_same_logits(size: tuple[int, int]) -> None:
     """It merges operators on its own account; at small and odd sizes the pyramid takes its rarer forms."""

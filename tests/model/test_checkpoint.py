@@ -1,5 +1,6 @@
 """Checkpoints that fit, and every kind that does not."""
 
+import json
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -122,6 +123,35 @@ def test_another_network(tmp_path: Path) -> None:
     assert "holds an unknown network (2 tensors, 9 numbers, first weight)" in refusal(
         create_model("seg", width_mult=0.5), path
     )
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1", "mobilenetv2", "shufflenetv1", "shufflenetv2"])
+def test_a_rival_of_another_width_or_number_of_classes_names_both(name: str, tmp_path: Path) -> None:
+    path = save(create_model(name, width_mult=1.0, num_classes=10).state_dict(), tmp_path / "w.pth")
+    message = refusal(create_model(name, width_mult=0.5), path)
+    assert f"holds {name}, width 1.0, 10 classes; asked for is {name}, width 0.5, 1000 classes" in message
+    assert f"holds {name}, width 1.0, 10 classes" in refusal(create_model("det"), path)
+
+
+def test_our_own_names_are_recognised_where_another_network_is_asked_for(tmp_path: Path) -> None:
+    path = save(create_model("cls", width_mult=1.5).state_dict(), tmp_path / "w.pth")
+    assert "holds espnetv2_cls, width 1.5, 1000 classes; asked for is ESPNetv2 detection" in refusal(
+        create_model("det"), path
+    )
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("file", "name", "width"),
+    [("mobilenet_v2_w0.5", "mobilenetv2", 0.5), ("shufflenet_v2_x1_5", "shufflenetv2", 1.5)],
+)
+def test_torchvision_files_of_another_width(file: str, name: str, width: float, shared: Path, tmp_path: Path) -> None:
+    keys = json.loads((shared / f"golden/baselines/keys_{file}.json").read_text())
+    state = {key["key"]: torch.zeros(key["shape"], dtype=getattr(torch, key["dtype"])) for key in keys}
+    path = save(state, tmp_path / "w.pth")
+    create_model(name, width_mult=width, weights=path)
+    message = refusal(create_model(name, width_mult=1.0), path)
+    assert f"holds {name}, width {width}, 1000 classes; asked for is {name}, width 1.0, 1000 classes" in message
 
 
 @pytest.mark.parametrize("change", ["missing", "extra"])

@@ -359,7 +359,15 @@ def test_json_has_every_sample(tmp_path):
     assert read["runners"][1]["samples_ns"] == [[2 * MS] * 3] * 4
     assert read["runners"][1]["discarded_ns"] == [2 * MS] * 4
     assert read["runners"][1]["ratio"] == {"median": 2, "minimum": 2, "maximum": 2}
-    assert read["runners"][0]["info"] == {"runtime": "a", "version": "1.0", "device": "cpu", "threads": 2}
+    assert read["runners"][0]["info"] == {
+        "runtime": "a",
+        "version": "1.0",
+        "device": "cpu",
+        "threads": 2,
+        "device_name": None,
+        "graph": None,
+        "graph_fallback_reason": None,
+    }
     assert read["runners"][0]["file"] == "seg.onnx"
     assert read["files"] == [{"path": "seg.onnx", "sha256": "ab" * 32, "name": "seg", "network": "espnetv2_seg"}]
     assert read["environment"] == asdict(ENVIRONMENT)

@@ -149,7 +149,7 @@ def test_an_engine(conv_artefact):
     load_manifest(onnx).write(engine)
     assert_one_line(run("--engine", engine), 4, "sha256")
     for options in ((), ("--runtime", "tensorrt_rtx"), ("--runtime", "all")):
-        assert_one_line(run("--engine", engine, "--trust", *options), 3, "not in this version", f"--engine {onnx}")
+        assert_one_line(run("--engine", engine, "--trust", *options), 3, "runs on a GPU", f"--engine {onnx}")
 
 
 def test_a_broken_file_that_no_runtime_opens(conv_artefact):
@@ -171,7 +171,8 @@ def test_a_broken_file_that_no_runtime_opens(conv_artefact):
         (("--measure", "power,speed"), 2, ["'speed' is unknown; there is latency"]),
         (("--runtime", "tflite"), 2, ["'tflite' is unknown; there are auto, all, onnxruntime"]),
         (("--runtime", "onnxruntime,"), 2, ["'' is unknown"]),
-        (("--runtime", "tensorrt"), 3, ["tensorrt runs engines"]),
+        (("--runtime", "tensorrt"), 2, ["tensorrt runs engines"]),
+        (("--device", "tpu"), 2, ["--device"]),
         (("--rounds", "0"), 2, ["--rounds", "--help"]),
         (("--iterations", "many"), 2, ["--iterations"]),
         (("--threads", "0"), 2, ["--threads"]),

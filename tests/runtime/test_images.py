@@ -181,3 +181,13 @@ def test_the_input_equals_the_reference_recipe_to_the_last_bit(shared, checkpoin
 
 def test_paths_may_hold_spaces_and_brackets(tmp_path: Path):
     assert load_photo(save(Image.fromarray(COLOURS), tmp_path / "a [b] c.png")).shape == (6, 4, 3)
+
+
+@pytest.mark.shared
+def test_an_enlarged_photo_is_that_of_the_detection_code(shared):
+    """The authors stretch by OpenCV's bilinear filter; enlarging, Pillow's gives the same but for rounding."""
+    native = load_photo(shared / "golden/det/preprocess_sample8_native.png")
+    expected = load_photo(shared / "golden/det/preprocess_sample8_cv2_300.png")
+    found = preprocess(native, rule(height=300, width=300))
+    assert max(native.shape[:2]) <= 300
+    assert np.abs(found.astype(int) - expected).max() <= 1

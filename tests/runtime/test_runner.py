@@ -308,18 +308,14 @@ def test_a_type_that_artefacts_do_not_have():
         runner.bare_tensor("x", None, "tensor(double)", (1,), "f.onnx")
 
 
-def test_engines_do_not_run_here_and_the_way_out_is_named(conv_artefact, monkeypatch):
+def test_an_engine_without_a_gpu_names_what_was_probed_and_the_way_out(conv_artefact, monkeypatch):
     onnx_path = conv_artefact()
     engine = onnx_path.with_suffix(".trt")
     engine.write_bytes(b"an engine")
-    for probe, text in (
-        (CudaProbe(None, "no CUDA driver: libcuda.so.1 is not there"), "no CUDA driver"),
-        (CudaProbe("Orin", "found"), "CUDA device Orin"),
-    ):
-        monkeypatch.setattr(runner, "probe_cuda", lambda probe=probe: probe)
-        for runtime in ("auto", "tensorrt", "tensorrt_rtx"):
-            with pytest.raises(UnavailableError, match=rf"not in this version.*{text}.*--engine {onnx_path}"):
-                open_runner(engine, runtime, trust=True)
+    monkeypatch.setattr(runner, "probe_cuda", lambda: CudaProbe(None, "no CUDA driver: libcuda.so.1 is not there"))
+    for runtime in ("auto", "tensorrt", "tensorrt_rtx"):
+        with pytest.raises(UnavailableError, match=rf"runs on a GPU \(probed: no CUDA driver.*--engine {onnx_path}"):
+            open_runner(engine, runtime, trust=True)
     with pytest.raises(InputError, match=r"onnxruntime runs \.onnx files"):
         open_runner(engine, "onnxruntime", trust=True)
     with pytest.raises(CheckError, match="no manifest"):
@@ -330,10 +326,10 @@ def test_engines_do_not_run_here_and_the_way_out_is_named(conv_artefact, monkeyp
 
 
 def test_other_files_and_runtimes(conv_artefact, tmp_path):
-    with pytest.raises(UnavailableError, match=r"tensorrt runs engines \(\.trt\)"):
+    with pytest.raises(InputError, match=r"tensorrt runs engines \(\.trt\)"):
         open_runner(conv_artefact(), "tensorrt")
     (tmp_path / "photo.png").write_bytes(b"png")
-    with pytest.raises(InputError, match=r"ends in \.onnx is needed"):
+    with pytest.raises(InputError, match=r"ends in \.onnx or \.trt is needed"):
         open_runner(tmp_path / "photo.png", trust=True)
     with pytest.raises(InputError, match="no such file"):
         open_runner(tmp_path / "none.onnx")

@@ -1,0 +1,510 @@
+"""Engines of TensorRT 8.5 and later and of TensorRT-RTX: named tensors, own stream, pinned buffers, CUDA graphs.
+
+The two libraries have the same Python interface; what a version lacks is asked of its objects, not of its number.
+"""
+
+import ctypes
+import weakref
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, UnavailableError
+from .device_arrays import DeviceArray, device_views, stream_handle
+from .device_memory import DeviceMemory, captured
+from .manifest import Manifest, TensorInfo
+from .runner import Array, BaseRunner, RunnerInfo, Tensors, agreed_tensors, bare_tensor
+
+Shape = tuple[int, ...]
+Shapes = dict[str, Shape]
+
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32", "INT64": "int64"}
+_FREE = -1
+_PROFILE = 0
+
+
+@dataclass(frozen=True)
+class LoadedEngine:
+    """A deserialised engine, which several runners may share, each with a context of its own.
+
+    `profile` has the smallest, best and largest shape of each input; they are equal where the shape is fixed.
+    """
+
+    library: str
+    module: ModuleType
+    runtime: Any
+    engine: Any
+    log: Any
+    inputs: Tensors
+    outputs: Tensors
+    profile: dict[str, tuple[Shape, Shape, Shape]]
+    source: str
+
+    @property
+    def version(self) -> str:
+        """The library's."""
+        return str(self.module.__version__)
+
+    def words(self) -> str:
+        """What the library has complained of since the last call."""
+        said = "; ".join(self.log.errors) or "it gave no reason"
+        self.log.errors.clear()
+        return said
+
+
+@dataclass(frozen=True)
+class _Buffer:
+    """A tensor's memory for the largest shape: on the device, and its pinned twin on the host, as bytes."""
+
+    pointer: int
+    host: NDArray[np.uint8]
+
+    @property
+    def address(self) -> int:
+        """Of the host's side."""
+        return int(self.host.ctypes.data)
+
+    def view(self, dtype: str, shape: Shape) -> Array:
+        """The host's side as an array."""
+        return self.host[: int(np.prod(shape)) * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One inference as a graph would fix it: where the tensors are, their shapes, and whether the host copies."""
+
+    addresses: dict[str, int]
+    shapes: Shapes
+    copies: bool
+
+
+class TrtRunner(BaseRunner):
+    """An execution context of an engine, with a stream and buffers of its own.
+
+    One thread at a time may use a runner. Runners of one engine, see `new_context`, may be used by several threads at
+    once. Outputs of `infer` are views of pinned memory. Only the first optimization profile of an engine is used.
+
+    The first inference is made here, with zeros at the shape that the engine is best for: what does not work shows
+    before the runner is used, and `info.graph` says whether a CUDA graph runs. For another shape, or with a caller's
+    own arrays, the first inference runs without the graph, as TensorRT needs it, and the second makes a new one; calls
+    that differ each time run without.
+
+    Args:
+        engine: from `load_engine`.
+        memory: the GPU.
+        graphs: try CUDA graphs.
+
+    Raises:
+        InputError: the engine has tensors that this runner does not feed.
+        UnavailableError: there is not enough memory, or the GPU or the library gave an error.
+    """
+
+    def __init__(self, engine: LoadedEngine, memory: DeviceMemory, *, graphs: bool = True) -> None:
+        info = RunnerInfo(engine.library, engine.version, "cuda", 1, device_name=memory.device_name, graph=False)
+        super().__init__(engine.inputs, engine.outputs, info, engine.source)
+        self._engine: LoadedEngine | None = engine
+        self._memory = memory
+        self._graphs = graphs
+        self._graph: int | None = None
+        self._last: _Work | None = None  # what has run, and what the graph holds if there is one
+        self._shapes: Shapes = {}
+        self._may_capture = graphs
+        if memory.graph_problem is not None:
+            self._without_graph(memory.graph_problem)
+        elif not graphs:
+            self._without_graph("not wanted")
+        with ExitStack() as resources:
+            self._stream = memory.create_stream()
+            resources.callback(memory.destroy_stream, self._stream)
+            self._context: Any = self._new_context()
+            resources.callback(self._drop_context)
+            self._buffers = self._allocated(resources)
+            resources.callback(self._drop_graph)
+            resources.callback(memory.synchronise_stream, self._stream)
+            self._try_out()
+            self._resources = resources.pop_all()
+
+    def new_context(self) -> "TrtRunner":
+        """Another runner of the same engine, for another thread; it is closed on its own.
+
+        Raises:
+            UnavailableError: there is not enough memory for its buffers.
+            RuntimeError: this runner is closed.
+        """
+        return TrtRunner(self._open_engine(), self._memory, graphs=self._graphs)
+
+    def infer_device(
+        self, feeds: Mapping[str, Any], outputs: Mapping[str, Any] | None = None, stream: object = None
+    ) -> dict[str, Any]:
+        """An inference on arrays that are on the GPU; nothing is copied.
+
+        An array is an object with `__dlpack__` (PyTorch, CuPy), a DLPack capsule, or an object with
+        `__cuda_array_interface__` (Numba); contiguous, and aligned to 256 bytes. What its protocol says of streams is
+        kept; a capsule alone must be ready.
+
+        Args:
+            feeds: the inputs by name.
+            outputs: where outputs are to go, by name; the others go to the runner's own memory.
+            stream: None waits for the result. A stream's handle, or an object with `__cuda_stream__`: the inference
+                comes after what is queued there, what is queued there later comes after it, and the call returns at
+                once; the arrays must then live until it is done.
+
+        Returns:
+            The arrays of `outputs`, and for the others `DeviceArray`, valid until the next call or `close`.
+
+        Raises:
+            InputError: an array does not fit.
+            UnavailableError: the GPU or the library gave an error.
+        """
+        engine = self._open_engine()
+        taken = device_views(feeds, self.inputs, self._stream, engine.source, to_write=False)
+        if missing := [tensor.name for tensor in self.inputs if tensor.name not in taken]:
+            raise InputError(f"{', '.join(missing)}: not given, {engine.source} takes it; add it")
+        given = device_views(outputs or {}, self.outputs, self._stream, engine.source, to_write=True)
+        caller = None if stream is None else stream_handle(stream)
+        self._use_shapes({name: view.shape for name, view in taken.items()})
+        for name, view in given.items():
+            if view.shape != self._shapes[name]:
+                raise InputError(
+                    f"{name}: shape {_text(view.shape)} given, {engine.source} writes {_text(self._shapes[name])}"
+                )
+        views = {**taken, **given}
+        for other in {caller, *(view.stream for view in views.values())} - {None}:
+            assert other is not None
+            self._memory.wait_for(self._stream, other)
+        own = {name: buffer.pointer for name, buffer in self._buffers.items()}
+        self._run(_Work({**own, **{name: view.pointer for name, view in views.items()}}, self._shapes, copies=False))
+        if caller is None:
+            self._memory.synchronise_stream(self._stream)
+        else:
+            self._memory.wait_for(caller, self._stream)
+        return {
+            tensor.name: (outputs or {}).get(tensor.name, self._own_output(tensor, caller)) for tensor in self.outputs
+        }
+
+    def gpu_compute_ms(self, iterations: int) -> float:
+        """Time of one inference on the GPU, without copies: the mean over `iterations` in a row. Units: ms.
+
+        The inputs are those of the last `infer`, in the runner's own memory.
+
+        Raises:
+            InputError: `iterations` is below 1.
+            UnavailableError: the GPU or the library gave an error.
+        """
+        self._open_engine()
+        if iterations < 1:
+            raise InputError(f"iterations {iterations}: give at least 1")
+        work = replace(self._own_work(), copies=False)
+        with ExitStack() as resources:
+            start, end = self._event(resources), self._event(resources)
+            for _ in range(2):  # the second makes the graph
+                self._run(work)
+            self._memory.record_event(start, self._stream)
+            for _ in range(iterations):
+                self._run(work)
+            self._memory.record_event(end, self._stream)
+            self._memory.synchronise_stream(self._stream)
+            return self._memory.elapsed_ms(start, end) / iterations
+
+    def _infer(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        self._use_shapes({name: array.shape for name, array in feeds.items()})
+        for tensor in self.inputs:
+            np.copyto(self._host(tensor), feeds[tensor.name])
+        self._run(self._own_work())
+        self._memory.synchronise_stream(self._stream)
+        return {tensor.name: self._host(tensor) for tensor in self.outputs}
+
+    def _close(self) -> None:
+        try:
+            self._resources.close()
+        finally:
+            self._engine = None
+
+    def _open_engine(self) -> LoadedEngine:
+        if not self._is_open or self._engine is None:
+            raise RuntimeError(f"the runner of {self._source} is closed")
+        return self._engine
+
+    def _host(self, tensor: TensorInfo) -> Array:
+        return self._buffers[tensor.name].view(tensor.dtype, self._shapes[tensor.name])
+
+    def _own_work(self) -> _Work:
+        return _Work({name: buffer.pointer for name, buffer in self._buffers.items()}, self._shapes, copies=True)
+
+    def _event(self, resources: ExitStack) -> int:
+        event = self._memory.create_event()
+        resources.callback(self._memory.destroy_event, event)
+        return event
+
+    def _own_output(self, tensor: TensorInfo, stream: int | None) -> DeviceArray:
+        return DeviceArray(
+            self._buffers[tensor.name].pointer,
+            tensor.dtype,
+            self._shapes[tensor.name],
+            None if stream is None else self._stream,
+        )
+
+    # -- what is set up once
+
+    def _new_context(self) -> Any:
+        engine = self._open_engine()
+        context = engine.engine.create_execution_context()
+        if context is None:
+            free, total = self._memory.memory_info()
+            raise UnavailableError(
+                f"{engine.source}: {engine.library} {engine.version} made no execution context ({engine.words()}); "
+                f"{free} of {total} bytes of GPU memory are free"
+            )
+        return context
+
+    def _drop_context(self) -> None:
+        self._context = None
+
+    def _allocated(self, resources: ExitStack) -> dict[str, _Buffer]:
+        """Buffers for the largest shapes."""
+        self._use_shapes({name: largest for name, (_, _, largest) in self._open_engine().profile.items()})
+        buffers: dict[str, _Buffer] = {}
+        resources.callback(buffers.clear)
+        for tensor in (*self.inputs, *self.outputs):
+            size_bytes = int(np.prod(self._shapes[tensor.name])) * np.dtype(tensor.dtype).itemsize
+            pointer = self._memory.allocate(size_bytes)
+            resources.callback(self._memory.free, pointer)
+            buffers[tensor.name] = _Buffer(pointer, _pinned(self._memory, size_bytes))
+        return buffers
+
+    def _try_out(self) -> None:
+        self._use_shapes({name: best for name, (_, best, _) in self._open_engine().profile.items()})
+        for tensor in self.inputs:
+            self._host(tensor).fill(0)  # a valid index, where the input is one
+        for _ in range(2):
+            self._run(self._own_work())
+            self._memory.synchronise_stream(self._stream)
+
+    # -- what may change from call to call
+
+    def _use_shapes(self, inputs: Shapes) -> None:
+        """Tell the context the inputs' shapes and ask it for the outputs'."""
+        if inputs.items() <= self._shapes.items():
+            return
+        engine = self._open_engine()
+        for name, shape in inputs.items():
+            smallest, _, largest = engine.profile[name]
+            if len(shape) != len(largest) or not all(
+                least <= size <= most for least, size, most in zip(smallest, shape, largest, strict=True)
+            ):
+                raise InputError(
+                    f"{name}: shape {_text(shape)} given, {engine.source} was built for {_text(smallest)} to "
+                    f"{_text(largest)}; export with --batch for other batch sizes"
+                )
+        # A graph or an inference of the old shapes may still be at work.
+        self._memory.synchronise_stream(self._stream)
+        self._forget()
+        self._shapes = {}
+        for name, shape in inputs.items():
+            if not self._context.set_input_shape(name, shape):
+                raise self._refused(f"the shape {_text(shape)} of {name}")
+        shapes = {tensor.name: tuple(self._context.get_tensor_shape(tensor.name)) for tensor in self.outputs}
+        if unknown := [name for name, shape in shapes.items() if _FREE in shape]:
+            raise InputError(
+                f"{engine.source}: the shape of {', '.join(unknown)} depends on the data, which no fixed buffer fits; "
+                "export it without such an output"
+            )
+        self._shapes = {**inputs, **shapes}
+
+    def _run(self, work: _Work) -> None:
+        """Queue an inference: work that comes for the second time in a row makes a graph, and then runs from it."""
+        if work != self._last:
+            self._forget()
+            for name, address in work.addresses.items():
+                if not self._context.set_tensor_address(name, address):
+                    raise self._refused(f"the address {address:#x} of {name}")
+            self._enqueue(work)
+            self._last = work
+            return
+        if self._graph is None and self._may_capture:
+            self._graph = self._captured(work)
+        if self._graph is not None:
+            self._memory.launch_graph(self._graph, self._stream)
+        else:
+            self._enqueue(work)
+
+    def _enqueue(self, work: _Work) -> None:
+        if work.copies:
+            for tensor in self.inputs:
+                buffer = self._buffers[tensor.name]
+                self._memory.copy_to_device(buffer.pointer, buffer.address, self._size_bytes(tensor), self._stream)
+        if not self._context.execute_async_v3(self._stream):
+            raise self._refused("the inference")
+        if work.copies:
+            for tensor in self.outputs:
+                buffer = self._buffers[tensor.name]
+                self._memory.copy_to_host(buffer.address, buffer.pointer, self._size_bytes(tensor), self._stream)
+
+    def _captured(self, work: _Work) -> int | None:
+        """A graph of `work`; None where there can be none, and `info` then says why, for good."""
+        # TensorRT-RTX knows beforehand; the others find out while they try.
+        if not getattr(self._context, "is_stream_capturable", lambda _: True)(self._stream):
+            self._without_graph(f"{self.info.runtime} says that this network cannot be captured")
+            return None
+        try:
+            graph = captured(self._memory, self._stream, lambda: self._enqueue(work))
+        except UnavailableError as error:
+            self._without_graph(f"the capture failed: {error}")
+            return None
+        self.info = replace(self.info, graph=True, graph_fallback_reason=None)
+        return graph
+
+    def _without_graph(self, reason: str) -> None:
+        self._may_capture = False
+        self.info = replace(self.info, graph=False, graph_fallback_reason=reason)
+
+    def _forget(self) -> None:
+        self._drop_graph()
+        self._last = None
+
+    def _drop_graph(self) -> None:
+        if self._graph is not None:
+            graph, self._graph = self._graph, None
+            self._memory.destroy_graph(graph)  # a launch that is under way goes on; CUDA frees the graph after it
+
+    def _size_bytes(self, tensor: TensorInfo) -> int:
+        return int(np.prod(self._shapes[tensor.name])) * np.dtype(tensor.dtype).itemsize
+
+    def _refused(self, what: str) -> UnavailableError:
+        engine = self._open_engine()
+        return UnavailableError(f"{engine.source}: {engine.library} {engine.version} refuses {what}: {engine.words()}")
+
+
+def load_engine(path: Path, manifest: Manifest | None, library: ModuleType, device_name: str) -> LoadedEngine:
+    """Deserialise the engine `path`, whose checksum has been verified and behind which a driver has answered.
+
+    Args:
+        path: the engine.
+        manifest: of the file; None for a trusted file without one.
+        library: the module tensorrt or tensorrt_rtx.
+        device_name: the GPU's, for messages.
+
+    Raises:
+        InputError: the library refuses the file, or it has tensors that this program does not feed.
+        UnavailableError: the library does not start.
+        CheckError: the engine's inputs or outputs are not those of the manifest.
+    """
+    from ..commands import interrupts_deferred  # with it comes what only commands need
+
+    trt: Any = library
+    log = _logger(trt)
+    runtime = _runtime(trt, log)
+    # The library calls our logger: an exception raised there would come out as its own error messages.
+    with interrupts_deferred():
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        said = "; ".join(log.errors) or "it gave no reason"
+        raise InputError(
+            f"{path}: {trt.__name__} {trt.__version__} on {device_name} cannot load it ({said}){_built_by(manifest)}; "
+            "engines fit only the version and the kind of GPU that they were built for: build it again here with "
+            "espnet-export"
+        )
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    _check_tensors(trt, engine, names, path.name)
+    inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+    outputs = [name for name in names if name not in inputs]
+    return LoadedEngine(
+        trt.__name__,
+        trt,
+        runtime,
+        engine,
+        log,
+        agreed_tensors(manifest.inputs if manifest else None, _tensors(engine, inputs, path.name), path.name),
+        agreed_tensors(manifest.outputs if manifest else None, _tensors(engine, outputs, path.name), path.name),
+        {name: _profile(engine, name) for name in inputs},
+        path.name,
+    )
+
+
+def _pinned(memory: DeviceMemory, size_bytes: int) -> NDArray[np.uint8]:
+    """Pinned host memory that is given back when no array looks at it any more.
+
+    Not when the runner is closed: an output that somebody has kept would then point to nothing.
+    """
+    address = memory.allocate_pinned(size_bytes)
+    raw = (ctypes.c_uint8 * size_bytes).from_address(address)
+    # At exit the driver may be gone already, and the memory goes with the process.
+    weakref.finalize(raw, memory.free_pinned, address).atexit = False
+    return np.ctypeslib.as_array(raw)
+
+
+def _logger(trt: Any) -> Any:
+    """A logger that keeps the library's errors for our own messages instead of printing them."""
+
+    class KeepingLogger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in {trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR}:
+                self.errors.append(" ".join(message.split()))
+
+    return KeepingLogger()
+
+
+def _runtime(trt: Any, log: Any) -> Any:
+    try:
+        runtime = trt.Runtime(log)
+    except (TypeError, RuntimeError) as error:  # what versions 7 to 10 raise where CUDA does not start
+        said = "; ".join(log.errors) or str(error)
+        raise UnavailableError(f"{trt.__name__} {trt.__version__} does not start: {said}") from error
+    if log.errors:  # version 11 gives an object around nothing; the next call on it would end the process
+        raise UnavailableError(f"{trt.__name__} {trt.__version__} does not start: {'; '.join(log.errors)}")
+    # An engine is native code for the GPU; code for the host is never let in. Version 8.5 knows none.
+    if hasattr(runtime, "engine_host_code_allowed"):
+        runtime.engine_host_code_allowed = False
+    return runtime
+
+
+def _built_by(manifest: Manifest | None) -> str:
+    if manifest is None or manifest.engine is None:
+        return ""
+    made = manifest.engine
+    where = made.device or ", ".join(f"compute capability {capability}" for capability in made.compute_capabilities)
+    return f"; it was built by {made.builder} {made.builder_version} for {where or 'the default of the builder'}"
+
+
+def _check_tensors(trt: Any, engine: Any, names: list[str], source: str) -> None:
+    for name in names:
+        if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
+            raise InputError(f"{source}: {name} holds a shape and is read on the host, which this runner does not feed")
+        if engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
+            raise InputError(
+                f"{source}: {name} has a vectorised layout ({engine.get_tensor_format_desc(name)}); build the engine "
+                "with linear inputs and outputs"
+            )
+
+
+def _tensors(engine: Any, names: list[str], source: str) -> Tensors:
+    return tuple(_tensor(engine, name, source) for name in names)
+
+
+def _tensor(engine: Any, name: str, source: str) -> TensorInfo:
+    dtype = str(engine.get_tensor_dtype(name).name)
+    shape = [size if size != _FREE else f"dim{i}" for i, size in enumerate(engine.get_tensor_shape(name))]
+    return bare_tensor(name, _DTYPES.get(dtype), dtype, shape, source)
+
+
+def _profile(engine: Any, name: str) -> tuple[Shape, Shape, Shape]:
+    """The smallest, best and largest shape of an input."""
+    fixed = tuple(engine.get_tensor_shape(name))
+    if _FREE not in fixed:
+        return fixed, fixed, fixed
+    smallest, best, largest = (tuple(shape) for shape in engine.get_tensor_profile_shape(name, _PROFILE))
+    return smallest, best, largest
+
+
+def _text(shape: Shape) -> str:
+    return f"({','.join(map(str, shape))})"
