@@ -9,10 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 Batch = int | str
 
 
-def typed_model(precision: str, batch: Batch = 1) -> onnx.ModelProto:
+def typed_model(precision: str, batch: Batch = 1, channels: int = 4) -> onnx.ModelProto:
     """Two convolutions and what belongs between the types."""
-    nodes, tensors = {"fp32": _fp32, "fp16": _fp16, "int8": _int8}[precision]()
-    shape = [batch, 4, 8, 8]
+    nodes, tensors = {"fp32": _fp32, "fp16": _fp16, "int8": _int8}[precision](channels)
+    shape = [batch, channels, 8, 8]
     graph = helper.make_graph(
         nodes,
         precision,
@@ -25,35 +25,38 @@ def typed_model(precision: str, batch: Batch = 1) -> onnx.ModelProto:
     return model
 
 
-def weights(seed: int, dtype: Any = np.float32) -> Any:
-    return np.random.default_rng(seed).uniform(-0.3, 0.3, (4, 4, 3, 3)).astype(dtype)
+def weights(seed: int, channels: int, dtype: Any = np.float32) -> Any:
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, (channels, channels, 3, 3)).astype(dtype)
 
 
 def _convolution(source: str, target: str, weight: str) -> onnx.NodeProto:
     return helper.make_node("Conv", [source, weight], [target], name=f"conv_{target}", pads=[1] * 4)
 
 
-def _fp32() -> tuple[list[onnx.NodeProto], dict[str, Any]]:
+def _fp32(channels: int) -> tuple[list[onnx.NodeProto], dict[str, Any]]:
     nodes = [_convolution("image", "a", "w0"), _convolution("a", "out", "w1")]
-    return nodes, {"w0": weights(0), "w1": weights(1)}
+    return nodes, {"w0": weights(0, channels), "w1": weights(1, channels)}
 
 
-def _fp16() -> tuple[list[onnx.NodeProto], dict[str, Any]]:
+def _fp16(channels: int) -> tuple[list[onnx.NodeProto], dict[str, Any]]:
     nodes = [
         helper.make_node("Cast", ["image"], ["half"], name="narrow", to=TensorProto.FLOAT16),
         _convolution("half", "a", "w0"),
         _convolution("a", "b", "w1"),
         helper.make_node("Cast", ["b"], ["out"], name="widen", to=TensorProto.FLOAT),
     ]
-    return nodes, {"w0": weights(0, np.float16), "w1": weights(1, np.float16)}
+    return nodes, {"w0": weights(0, channels, np.float16), "w1": weights(1, channels, np.float16)}
 
 
-def _int8() -> tuple[list[onnx.NodeProto], dict[str, Any]]:
+def _int8(channels: int) -> tuple[list[onnx.NodeProto], dict[str, Any]]:
     tensors: dict[str, Any] = {"scale": np.array(0.02, np.float32), "zero": np.array(0, np.int8)}
     nodes = []
     for source, target, number in (("image", "a", 0), ("a", "out", 1)):
-        tensors[f"q{number}"] = np.round(weights(number) / 0.0025).astype(np.int8)
-        tensors[f"s{number}"], tensors[f"z{number}"] = np.full(4, 0.0025, np.float32), np.zeros(4, np.int8)
+        tensors[f"q{number}"] = np.round(weights(number, channels) / 0.0025).astype(np.int8)
+        tensors[f"s{number}"], tensors[f"z{number}"] = (
+            np.full(channels, 0.0025, np.float32),
+            np.zeros(channels, np.int8),
+        )
         nodes += [
             helper.make_node("QuantizeLinear", [source, "scale", "zero"], [f"{source}_q"], name=f"quantise_{source}"),
             helper.make_node("DequantizeLinear", [f"{source}_q", "scale", "zero"], [f"{source}_d"], name=f"d_{source}"),
