@@ -53,10 +53,8 @@ def _int8(channels: int) -> tuple[list[onnx.NodeProto], dict[str, Any]]:
     nodes = []
     for source, target, number in (("image", "a", 0), ("a", "out", 1)):
         tensors[f"q{number}"] = np.round(weights(number, channels) / 0.0025).astype(np.int8)
-        tensors[f"s{number}"], tensors[f"z{number}"] = (
-            np.full(channels, 0.0025, np.float32),
-            np.zeros(channels, np.int8),
-        )
+        tensors[f"s{number}"] = np.full(channels, 0.0025, np.float32)
+        tensors[f"z{number}"] = np.zeros(channels, np.int8)
         nodes += [
             helper.make_node("QuantizeLinear", [source, "scale", "zero"], [f"{source}_q"], name=f"quantise_{source}"),
             helper.make_node("DequantizeLinear", [f"{source}_q", "scale", "zero"], [f"{source}_d"], name=f"d_{source}"),

@@ -19,11 +19,13 @@ from espnet_edge.export import engine_from_onnx as seam
 from espnet_edge.export.batch import Batch
 from espnet_edge.export.build_options import BuildOptions
 from espnet_edge.export.build_request import BuildRequest
+from espnet_edge.export.cli import main
 from espnet_edge.export.progress import Progress
 from espnet_edge.export.trtexec_build import command_line, error_lines
 from espnet_edge.export.trtexec_program import Program, banner_version
 from espnet_edge.runtime.cuda_probe import CudaProbe
 from espnet_edge.runtime.manifest import TensorInfo
+from networks import multi_label_folder
 from typed_models import typed_model
 
 COMMON = "onnx saveEngine exportLayerInfo profilingVerbosity memPoolSize timingCacheFile minShapes optShapes maxShapes "
@@ -267,6 +269,24 @@ def test_options_that_it_lacks_are_refused_before_the_work(on: Any) -> None:
     with pytest.raises(InputError, match="--compute-capability is for tensorrt-rtx; trtexec builds for the GPU"):
         machine.build(compute_capabilities=("8.6",))
     assert not machine.calls
+
+
+def test_from_the_command_line(command: Any, on: Any, tmp_path: Path) -> None:
+    machine, out = on("v100300"), tmp_path / "out"
+    arguments = (multi_label_folder() / "cls.onnx", "--engine", "trtexec", "--workspace", 256, "--out", out)
+    outcome = command(main, *arguments)
+    assert outcome.code == 0, outcome.err
+    assert "engine by trtexec 10.3.0, fp32; of 4 layers 1 compute in fp32, 2 in fp16, 1 in int8" in outcome.out
+    assert sorted(path.name for path in out.iterdir()) == ["cls.trt", "cls.trt.json", "cls.trtexec.log"]
+    assert "--memPoolSize=workspace:256" in machine.calls[0]
+    before = (out / "cls.trt").read_bytes()
+    machine.behave(refuses=["strong", "weak"], says=["Engine could not be created from network"])
+    outcome = command(main, *arguments)
+    assert (outcome.code, len(outcome.last_line.splitlines())) == (4, 1)
+    assert f"output in {out / 'cls.trtexec.log'}): Engine could not be created from network" in outcome.last_line
+    assert (out / "cls.trt").read_bytes() == before
+    machine.behave(says=["Error Code 2: OutOfMemory"])
+    assert command(main, *arguments).code == 3
 
 
 def test_a_timing_cache_appears_after_the_build(on: Any, tmp_path: Path) -> None:
