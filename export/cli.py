@@ -175,8 +175,6 @@ def export_command(
         dla_core=dla,
         compatible=parse_compatible(compatible) if compatible else (),
     )
-    if timing_cache is not None:
-        check_output_file("--timing-cache", timing_cache, [])
     if Path(model).suffix == ".onnx":
         _build_only(context, Path(model), out, batch, precision, engine, build, json_file, started)
         return
@@ -197,8 +195,7 @@ def export_command(
         photos=tuple(photo or ()),
         vocabulary=vocabulary,
     )
-    if json_file is not None:
-        check_output_file("--json", json_file, artefact_paths(options))
+    _check_outputs(json_file, build, artefact_paths(options))
     with _progress(started) as progress:
         result = export(options, progress)
     seconds = time.monotonic() - started
@@ -239,8 +236,7 @@ def _build_only(
         engine=engine,
         build=build,
     )
-    if json_file is not None:
-        check_output_file("--json", json_file, [onnx, *artefact_paths(options)])
+    _check_outputs(json_file, build, [onnx, *artefact_paths(options)])
     with _progress(started) as progress:
         result = build_engine(options, progress)
     seconds = time.monotonic() - started
@@ -251,6 +247,13 @@ def _build_only(
         said = _engine_text(result.manifest.engine) if path.name == result.manifest.file.name else "beside it"
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB  {said}")
     print(f"done in {seconds:.1f} s")
+
+
+def _check_outputs(json_file: Path | None, build: "BuildOptions", taken: list[Path]) -> None:
+    """What is written beside the artefacts replaces none of them."""
+    for option, path in (("--json", json_file), ("--timing-cache", build.timing_cache)):
+        if path is not None:
+            check_output_file(option, path, taken)
 
 
 def _given(context: typer.Context) -> set[str]:

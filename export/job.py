@@ -187,7 +187,16 @@ def artefact_paths(options: ExportOptions) -> list[Path]:
         InputError: the model is unknown.
     """
     name = short_name(get_spec(options.model))
-    suffixes = ("onnx", "onnx.json", "parity.json", "parity.failed.json", "trt", "trt.json", "vocabulary.txt")
+    suffixes = (
+        "onnx",
+        "onnx.json",
+        "parity.json",
+        "parity.failed.json",
+        "trt",
+        "trt.json",
+        "trtexec.log",
+        "vocabulary.txt",
+    )
     return [options.out / f"{name}.{suffix}" for suffix in suffixes]
 
 

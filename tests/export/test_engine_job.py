@@ -90,6 +90,7 @@ def test_only_the_engine_is_built_without_pytorch(file: Path) -> None:
         (["--compatible", "all"], "'all' is unknown; there are version, ampere+, same-compute-capability"),
         (["--timing-cache", "/nowhere/x"], "name a file in a folder that is there"),
         (["--json", "CLS"], "would replace a file of this command"),
+        (["--timing-cache", "CLS"], "would replace a file of this command"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
