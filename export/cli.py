@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..commands import check_output_file, console, libraries_of_extra, new_app, run, stop_if_interrupted
-from ..errors import InputError, UnavailableError
+from ..errors import InputError
 from ..files import write_text
 
 if TYPE_CHECKING:
-    from ..runtime.manifest import Manifest, TensorInfo
+    from ..runtime.manifest import Manifest, ParitySummary, Precision, TensorInfo
     from .job import ExportResult
 
 app = new_app()
@@ -27,13 +27,15 @@ app = new_app()
   espnet-export seg --out build/seg
   espnet-export seg --width 0.5 --dataset voc --size 256x256 --out build/voc
   espnet-export seg --weights my_checkpoint.pth --photo street.jpg --out build/mine
+  espnet-export seg --precision fp16 --out build/fp16
+  espnet-export seg --precision int8 --calibration photos --min-agreement 0.98 --out build/int8
   espnet-export cls --batch 1,4,8 --io raw --engine none --out build/cls
   espnet-export cls --dataset coco --weights my_checkpoint.pth --out build/coco
   espnet-export det --dataset voc --size 512x512 --out build/det
   espnet-export lm --weights best.pth --vocabulary vocabulary.txt --out build/lm
 
 Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine; 4 a check failed
-(parity, checksum, or the engine builder refused the file); 130 interrupted.
+(parity, agreement in int8, checksum, or the engine builder refused the file); 130 interrupted.
 """
 )
 def export_command(
@@ -82,7 +84,28 @@ def export_command(
             help="deploy: pixels in, labels, classes, scores or boxes out. raw: normalised float32 in, logits out.",
         ),
     ] = "deploy",
-    precision: Annotated[str, typer.Option(help="fp32 is what this version exports.")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="fp32|fp16|int8",
+            help="Types inside of the file; inputs and outputs stay. int8: convolutions that keep the labels, the rest "
+            "in fp16; needs --calibration.",
+        ),
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="int8: a folder with photos of what the network will see, 40 are used at most."
+        ),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="int8: share of equal labels on the calibration photos that must hold. [default: 0.98 for seg, 0.95 "
+            "for cls and det]",
+        ),
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -111,7 +134,6 @@ def export_command(
     NAME.trt and NAME.trt.json. The files appear together at the end; an export that fails changes nothing.
     """
     started = time.monotonic()
-    _check_precision(precision)
     with libraries_of_extra("export", "espnet-export"):
         from .engine_from_onnx import parse_compute_capabilities
         from .job import ExportOptions, Progress, artefact_paths, export, parse_batch, parse_size
@@ -140,6 +162,9 @@ def export_command(
         compute_capabilities=parse_compute_capabilities(compute_capability) if compute_capability else (),
         photos=tuple(photo or ()),
         vocabulary=vocabulary,
+        precision=_checked_precision(precision),
+        calibration=calibration,
+        min_agreement=min_agreement,
     )
     if json_file is not None:
         check_output_file("--json", json_file, artefact_paths(options))
@@ -156,11 +181,14 @@ def main() -> None:
     run(app, "espnet-export")
 
 
-def _check_precision(precision: str) -> None:
-    if precision in {"fp16", "int8"}:
-        raise UnavailableError(f"--precision {precision}: this version exports fp32 only; leave the option out")
-    if precision != "fp32":
-        raise InputError(f"--precision {precision!r} is unknown; there is fp32")
+def _checked_precision(precision: str) -> "Precision":
+    if precision == "fp32":
+        return "fp32"
+    if precision == "fp16":
+        return "fp16"
+    if precision == "int8":
+        return "int8"
+    raise InputError(f"--precision {precision!r} is unknown; there are fp32, fp16, int8")
 
 
 def _checked_io(io: str) -> Literal["raw", "deploy"]:
@@ -175,17 +203,19 @@ def _print_result(result: "ExportResult", seconds: float) -> None:
     manifest, summary = result.manifest, result.manifest.parity
     assert summary is not None
     described = {
-        manifest.file.name: f"ONNX opset {manifest.onnx.opset}: {_tensors(manifest)}",
-        summary.report: (
-            f"{summary.cases} inputs, largest error {summary.max_abs_error:.1e} "
-            f"(allowed {summary.max_abs_error_tolerance:.1e}), labels equal {summary.label_agreement:.6f}"
-        ),
+        manifest.file.name: f"ONNX opset {manifest.onnx.opset}, {manifest.precision}: {_tensors(manifest)}",
+        summary.report: _proof(summary),
     }
     if result.engine is not None and result.engine.engine is not None:
         info = result.engine.engine
         described[result.engine.file.name] = f"engine by {info.builder} {info.builder_version}, {info.precision}"
     if manifest.vocabulary is not None:
         described[manifest.vocabulary.name] = f"the {manifest.num_classes} words"
+    if (int8 := manifest.quantisation) is not None:
+        described[manifest.file.name] += (
+            f"; int8 are {int8.int8_convolutions} of {int8.convolutions} convolutions, "
+            f"{int8.int8_macs_share:.0%} of the multiply-accumulates"
+        )
     for path in result.files:
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB  {described.get(path.name, 'manifest')}")
     if result.no_engine is not None:
@@ -196,6 +226,16 @@ def _print_result(result: "ExportResult", seconds: float) -> None:
     else:
         subject = '--text "..."' if manifest.task == "language_modelling" else "PHOTO --out results"
         print(f"done in {seconds:.1f} s; try: {_sibling_command('espnet-run')} --engine {artefact} {subject}")
+
+
+def _proof(summary: "ParitySummary") -> str:
+    text = f"{summary.cases} inputs, largest error {summary.max_abs_error:.1e}"
+    if summary.max_abs_error_tolerance is not None:
+        text += f" (allowed {summary.max_abs_error_tolerance:.1e})"
+    text += f", labels equal {summary.label_agreement:.6f} (required {summary.label_agreement_tolerance:g})"
+    if summary.held_out_agreement is not None:
+        text += f", {summary.held_out_agreement:.6f} on photos held out"
+    return text
 
 
 def _sibling_command(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from ..commands import interrupts_deferred
 from ..errors import CheckError, InputError, UnavailableError
 from ..runtime.cuda_probe import probe_cuda
-from ..runtime.manifest import EngineInfo, Profile
+from ..runtime.manifest import EngineInfo, Precision, Profile
 from .onnx_from_torch import Batch
 
 BUILDERS = ("tensorrt", "tensorrt-rtx")
@@ -88,7 +88,14 @@ def check_compute_capabilities(builder: Builder, wanted: Sequence[str]) -> None:
         )
 
 
-def engine_from_onnx(builder: Builder, model: bytes, *, batch: Batch, compute_capabilities: Sequence[str]) -> Engine:
+def engine_from_onnx(
+    builder: Builder,
+    model: bytes,
+    *,
+    batch: Batch,
+    compute_capabilities: Sequence[str],
+    precision: Precision = "fp32",
+) -> Engine:
     """Build an engine from the serialised ONNX file `model`.
 
     Args:
@@ -96,6 +103,7 @@ def engine_from_onnx(builder: Builder, model: bytes, *, batch: Batch, compute_ca
         model: the ONNX file's bytes.
         batch: sizes that the engine accepts, and the one that it is best for.
         compute_capabilities: such as "8.6"; empty takes the builder's portable default. TensorRT-RTX only.
+        precision: of the file.
 
     Raises:
         InputError: the builder does not know a compute capability, or takes none.
@@ -124,7 +132,7 @@ def engine_from_onnx(builder: Builder, model: bytes, *, batch: Batch, compute_ca
     info = EngineInfo(
         builder=builder.name,
         builder_version=builder.version,
-        precision="fp32",
+        precision=precision,
         compute_capabilities=tuple(compute_capabilities),
         device=builder.device,
         profile=Profile(minimum=batch.minimum, optimum=batch.optimum, maximum=batch.maximum)

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from pydantic import BaseModel
 
 from ..errors import CheckError
+from .precision_report import HalfPrecisionReport
 
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 _FLOAT32, _FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -42,13 +42,6 @@ _AFTER_OPERATORS = frozenset(
 )
 # Inputs that ONNX defines as float32 whatever the type of the tensor: region and factors of a resize.
 _ALWAYS_FLOAT32 = {"Resize": (1, 2)}
-
-
-class HalfPrecisionReport(BaseModel):
-    """How many operators compute in float16, and how many in float32, by reason."""
-
-    float16_operators: int
-    float32_operators: dict[str, int]
 
 
 def half_precision(model: onnx.ModelProto) -> tuple[onnx.ModelProto, HalfPrecisionReport]:
@@ -168,7 +161,7 @@ class _Retyping:
         self._kept = frozenset(kept)
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._outputs = {value.name for value in graph.output}
-        self._types = {value.name: _FLOAT32 for value in graph.input if value.name in floats}
+        self._types: dict[str, int] = {value.name: _FLOAT32 for value in graph.input if value.name in floats}
         self._nodes: list[onnx.NodeProto] = []
         self._new_constants: dict[str, onnx.TensorProto] = {}
         self._casts: set[str] = set()
