@@ -426,10 +426,11 @@ def _typed(
         report = ParityReport.of([], onnx_sha256="", precision="int8").model_copy(
             update={"passed": False, "half_precision": found.half_precision, "int8": found.report}
         )
+        failed = _write_failed(options.out, target, report)
         raise CheckError(
             f"labels equal {found.report.float16_agreement:.4f} in float16 and {found.report.naive_agreement:.4f} in "
             f"int8, and no choice of int8 blocks keeps {found.report.min_agreement:g} of them: lower --min-agreement, "
-            f"or take --precision fp16; nothing was exported, all figures are in {_write_failed(options.out, target, report)}"
+            f"or take --precision fp16; nothing was exported, all figures are in {failed}"
         )
     return _Typed(found.model, found.half_precision, found.report)
 
