@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import CheckError, EspnetEdgeError, UnavailableError
-from ..runtime.manifest import EngineInfo, LayerPrecisions, NetworkTypes, Profile, TensorInfo
+from ..runtime.manifest import EngineInfo, LayerPrecisions, NetworkTypes, Precision, Profile, TensorInfo
 from .batch import Batch
 from .build_options import BuildOptions
 from .builders import Builder
-from .layer_precisions import Precision
 from .progress import Progress
 
 # Whether the types of the ONNX file bind the builder, or it may choose among those that were allowed.

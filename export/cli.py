@@ -13,11 +13,11 @@ import typer
 from rich.markup import escape
 
 from ..commands import check_output_file, console, libraries_of_extra, new_app, run, stop_if_interrupted
-from ..errors import InputError, UnavailableError
+from ..errors import InputError
 from ..files import write_text
 
 if TYPE_CHECKING:
-    from ..runtime.manifest import EngineInfo, Manifest, TensorInfo
+    from ..runtime.manifest import EngineInfo, Manifest, ParitySummary, TensorInfo
     from .build_options import BuildOptions
     from .engine_job import EngineResult
     from .job import ExportResult
@@ -51,6 +51,8 @@ _OPTIONS_OF_ENGINES = frozenset(
   espnet-export seg --out build/seg
   espnet-export seg --width 0.5 --dataset voc --size 256x256 --out build/voc
   espnet-export seg --weights my_checkpoint.pth --photo street.jpg --out build/mine
+  espnet-export seg --precision fp16 --out build/fp16
+  espnet-export seg --precision int8 --calibration photos --min-agreement 0.98 --out build/int8
   espnet-export cls --batch 1,4,8 --io raw --engine none --out build/cls
   espnet-export cls --dataset coco --weights my_checkpoint.pth --out build/coco
   espnet-export det --dataset voc --size 512x512 --out build/det
@@ -58,7 +60,7 @@ _OPTIONS_OF_ENGINES = frozenset(
   espnet-export build/seg/seg.onnx --engine trtexec --workspace 2048 --out on_device
 
 Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine; 4 a check failed
-(parity, checksum, or the engine builder refused the file); 130 interrupted.
+(parity, agreement in int8, checksum, or the engine builder refused the file); 130 interrupted.
 """
 )
 def export_command(
@@ -110,7 +112,28 @@ def export_command(
             "deepstream: pixels as float32 in, probabilities or boxes out, as DeepStream's nvinfer feeds and reads.",
         ),
     ] = "deploy",
-    precision: Annotated[str, typer.Option(help="fp32 is what this version exports.")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="fp32|fp16|int8",
+            help="Types inside of the file; inputs and outputs stay. int8: convolutions that keep the labels, the rest "
+            "in fp16; needs --calibration.",
+        ),
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="int8: a folder with photos of what the network will see, 40 are used at most."
+        ),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="int8: share of equal labels on the calibration photos that must hold. [default: 0.98 for seg, 0.95 "
+            "for cls and det]",
+        ),
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -166,6 +189,7 @@ def export_command(
     """
     from .batch import parse_batch
     from .build_options import BuildOptions, parse_compatible, parse_compute_capabilities
+    from .layer_precisions import parse_precision
 
     started = time.monotonic()
     build = BuildOptions(
@@ -178,7 +202,6 @@ def export_command(
     if Path(model).suffix == ".onnx":
         _build_only(context, Path(model), out, batch, precision, engine, build, json_file, started)
         return
-    _check_precision(precision)
     with libraries_of_extra("export", "espnet-export"):
         from .job import ExportOptions, artefact_paths, export, parse_size
     options = ExportOptions(
@@ -194,6 +217,9 @@ def export_command(
         build=build,
         photos=tuple(photo or ()),
         vocabulary=vocabulary,
+        precision=parse_precision(precision),
+        calibration=calibration,
+        min_agreement=min_agreement,
     )
     _check_outputs(json_file, build, artefact_paths(options))
     with _progress(started) as progress:
@@ -290,13 +316,6 @@ def _progress(started: float) -> Iterator["Progress"]:
         yield ConsoleProgress()
 
 
-def _check_precision(precision: str) -> None:
-    if precision in {"fp16", "int8"}:
-        raise UnavailableError(f"--precision {precision}: this version exports fp32 only; leave the option out")
-    if precision != "fp32":
-        raise InputError(f"--precision {precision!r} is unknown; there is fp32")
-
-
 def _checked_io(io: str) -> Literal["raw", "deploy", "deepstream"]:
     if io == "raw":
         return "raw"
@@ -311,16 +330,18 @@ def _print_result(result: "ExportResult", seconds: float) -> None:
     manifest, summary = result.manifest, result.manifest.parity
     assert summary is not None
     described = {
-        manifest.file.name: f"ONNX opset {manifest.onnx.opset}: {_tensors(manifest)}",
-        summary.report: (
-            f"{summary.cases} inputs, largest error {summary.max_abs_error:.1e} "
-            f"(allowed {summary.max_abs_error_tolerance:.1e}), labels equal {summary.label_agreement:.6f}"
-        ),
+        manifest.file.name: f"ONNX opset {manifest.onnx.opset}, {manifest.precision}: {_tensors(manifest)}",
+        summary.report: _proof(summary),
     }
     if result.engine is not None and result.engine.engine is not None:
         described[result.engine.file.name] = _engine_text(result.engine.engine)
     if manifest.vocabulary is not None:
         described[manifest.vocabulary.name] = f"the {manifest.num_classes} words"
+    if (int8 := manifest.quantisation) is not None:
+        described[manifest.file.name] += (
+            f"; int8 are {int8.int8_convolutions} of {int8.convolutions} convolutions, "
+            f"{int8.int8_macs_share:.0%} of the multiply-accumulates"
+        )
     for path in result.files:
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB  {described.get(path.name, 'manifest')}")
     if result.no_engine is not None:
@@ -339,6 +360,16 @@ def _engine_text(info: "EngineInfo") -> str:
     if found is None:
         return f"{text}, layers not inspected ({info.not_verified})"
     return f"{text}; of {found.layers} layers {found.fp32} compute in fp32, {found.fp16} in fp16, {found.int8} in int8"
+
+
+def _proof(summary: "ParitySummary") -> str:
+    text = f"{summary.cases} inputs, largest error {summary.max_abs_error:.1e}"
+    if summary.max_abs_error_tolerance is not None:
+        text += f" (allowed {summary.max_abs_error_tolerance:.1e})"
+    text += f", labels equal {summary.label_agreement:.6f} (required {summary.label_agreement_tolerance:g})"
+    if summary.held_out_agreement is not None:
+        text += f", {summary.held_out_agreement:.6f} on photos held out"
+    return text
 
 
 def _sibling_command(name: str) -> str:

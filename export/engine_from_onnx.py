@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..runtime.manifest import TensorInfo
+from ..runtime.manifest import Precision, TensorInfo
 from .batch import Batch
 from .build_options import BuildOptions
 from .build_request import BuildRequest, Engine, RefusedError, Typing
 from .builders import BUILDERS, Builder, ModuleBuilder, TrtexecBuilder, find_builder
-from .layer_precisions import Precision
 from .module_build import build_with_module, check_module, known_capabilities, module_typings
 from .progress import Progress
 from .trtexec_build import build_with_trtexec, check_trtexec, trtexec_typings

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from ..errors import CheckError, InputError, UnavailableError
 from ..files import sha256_of, staged
-from ..runtime.manifest import Manifest, file_info, load_manifest, manifest_path
+from ..runtime.manifest import Manifest, Precision, file_info, load_manifest, manifest_path
 from .batch import Batch
 from .build_options import BuildOptions
 from .builders import Builder, find_builder
 from .engine_from_onnx import check_build, engine_from_onnx
-from .layer_precisions import Precision
 from .progress import Progress
 
 

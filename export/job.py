@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +31,9 @@ from ..runtime.manifest import (
     Manifest,
     OnnxInfo,
     Postprocessing,
+    Precision,
     Preprocessing,
+    QuantisationInfo,
     StateInfo,
     TensorInfo,
     WeightsInfo,
@@ -43,12 +45,16 @@ from ..runtime.vocabulary import Vocabulary, read_vocabulary
 from ..version import __version__
 from .batch import Batch
 from .build_options import BuildOptions
+from .calibration import Calibration, read_calibration
 from .engine_from_onnx import Builder, Engine, check_build, engine_from_onnx, find_builder
 from .engine_job import trtexec_log
+from .half_precision import half_precision
 from .onnx_from_torch import IR_VERSION, OPSET, onnx_from_torch
-from .parity import ParityCase, ParityReport, parity_inputs, prove_parity
+from .parity import ParityCase, ParityReport, parity_inputs, picture_inputs, prove_parity, with_int8
+from .precision_report import HalfPrecisionReport, Int8Report
 from .progress import Progress
 from .rewrite import rewritten
+from .sensitivity import DEFAULT_MIN_AGREEMENT, quantise_what_survives
 from .sequence_parity import STEPS, prove_sequence_parity
 
 IMAGE = "image"
@@ -85,6 +91,9 @@ class ExportOptions:
     build: BuildOptions = field(default_factory=BuildOptions)
     photos: tuple[Path, ...] = ()
     vocabulary: Path | None = None
+    precision: Precision = "fp32"
+    calibration: Path | None = None
+    min_agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,7 @@ class _Target:
     size: tuple[int, int] | None
     batch: Batch
     io: Io
+    precision: Precision
     vocabulary: Vocabulary | None = None
 
     @property
@@ -122,22 +132,33 @@ class _Target:
         return self.dataset.num_classes_for(self.spec.task)
 
 
+@dataclass(frozen=True)
+class _Typed:
+    """A file in the precision that was asked for, and what that took; nothing for fp32."""
+
+    model: onnx.ModelProto
+    half_precision: HalfPrecisionReport | None = None
+    int8: Int8Report | None = None
+
+
 def export(options: ExportOptions, progress: Progress) -> ExportResult:
     """Export a network: `NAME.onnx`, its manifest, its parity proof, and an engine where one can be built.
 
     Everything is checked before work begins, and the files appear together at the end: an export that fails or is
-    interrupted leaves the folder as it was, except for `NAME.parity.failed.json` where the parity proof failed.
+    interrupted leaves the folder as it was, except for `NAME.parity.failed.json` where the parity proof failed or no
+    int8 file keeps enough labels.
 
     Raises:
         InputError: an option that does not fit the network, weights or a photo that cannot be used.
         UnavailableError: the engine builder that was asked for is not there.
-        CheckError: weights with a wrong checksum, parity missed, or the builder refused the file.
+        CheckError: weights with a wrong checksum, parity or agreement missed, or the builder refused the file.
         OSError: the folder cannot be written.
     """
     target = _checked_target(options)
     builder = _builder(options, target)
     _check_memory(target)
     photos = [(path.name, preprocess(load_photo(path), _image_preprocessing(target))) for path in options.photos]
+    calibration = _calibration(options, target, progress)
     with staged(options.out) as folder:
         progress.step("weights")
         weights = resolve(
@@ -153,10 +174,10 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
         manifest = _manifest(target, weights, count(network, (3, *target.size) if target.size else None))
         if target.vocabulary is not None:
             manifest = manifest.model_copy(update={"vocabulary": _write_vocabulary(folder, target, target.vocabulary)})
-        model = _onnx(target, network, manifest)
+        typed = _typed(options, target, _onnx(target, network, manifest), calibration, progress)
         artefact = folder / f"{target.name}.onnx"
-        artefact.write_bytes(model.SerializeToString(deterministic=True))
-        report = _proven(options.out, target, network, model, artefact, photos, progress)
+        artefact.write_bytes(typed.model.SerializeToString(deterministic=True))
+        report = _proven(options.out, target, network, typed, artefact, photos, calibration, progress)
         write_text(folder / _report_name(target), report.model_dump_json(indent=2) + "\n")
         info = file_info(artefact)
         manifest = manifest.model_copy(
@@ -164,6 +185,7 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
                 "onnx": OnnxInfo(sha256=info.sha256, opset=OPSET, ir_version=IR_VERSION),
                 "file": info,
                 "parity": report.summary(_report_name(target)),
+                "quantisation": _quantisation(report.int8) if report.int8 else None,
             }
         )
         manifest.write(artefact)
@@ -216,10 +238,13 @@ def _checked_target(options: ExportOptions) -> _Target:
     spec = get_spec(options.model)
     width_mult = check_width(spec, options.width_mult)
     _check_kind_of_input(options, spec)
+    _check_precision(options, spec)
     vocabulary = read_vocabulary(options.vocabulary) if options.vocabulary else None
     if vocabulary is not None and options.dataset is None:
         dataset = Dataset(OWN_VOCABULARY, len(vocabulary.words))
-        return _Target(short_name(spec), spec, width_mult, dataset, None, options.batch, options.io, vocabulary)
+        return _Target(
+            short_name(spec), spec, width_mult, dataset, None, options.batch, options.io, options.precision, vocabulary
+        )
     dataset = get_dataset(options.dataset or spec.default_dataset)
     if dataset.name not in spec.default_sizes:
         raise InputError(
@@ -234,7 +259,9 @@ def _checked_target(options: ExportOptions) -> _Target:
     if size is not None and not spec.accepts(size):
         raise InputError(_size_problem(spec, size))
     spec = spec.for_dataset(dataset.name)
-    return _Target(short_name(spec), spec, width_mult, dataset, size, options.batch, options.io, vocabulary)
+    return _Target(
+        short_name(spec), spec, width_mult, dataset, size, options.batch, options.io, options.precision, vocabulary
+    )
 
 
 def _check_kind_of_input(options: ExportOptions, spec: ModelSpec) -> None:
@@ -249,6 +276,38 @@ def _check_kind_of_input(options: ExportOptions, spec: ModelSpec) -> None:
             raise InputError(f"{option} is for networks that take pictures, {spec.name} takes words: leave it out")
 
 
+def _check_precision(options: ExportOptions, spec: ModelSpec) -> None:
+    """The options of int8 come with int8, and int8 with a network that has something to quantise."""
+    if options.precision != "int8":
+        for option, value in (("--calibration", options.calibration), ("--min-agreement", options.min_agreement)):
+            if value is not None:
+                raise InputError(f"{option} is for --precision int8, not for {options.precision}: leave it out")
+        return
+    if spec.task == "language_modelling":
+        raise InputError(
+            f"--precision int8 is for convolutions, and {spec.name} has none: its states pass small errors on from "
+            "word to word; --precision fp16 halves its file"
+        )
+    if options.calibration is None:
+        raise InputError("--precision int8 needs --calibration DIR, a folder with photos of what the network will see")
+    if options.min_agreement is not None and not 0 < options.min_agreement <= 1:
+        raise InputError(f"--min-agreement {options.min_agreement:g}: give a share above 0, at most 1, such as 0.98")
+
+
+def _calibration(options: ExportOptions, target: _Target, progress: Progress) -> Calibration | None:
+    if options.calibration is None:
+        return None
+    progress.step("calibration pictures")
+    calibration = read_calibration(options.calibration, _image_preprocessing(target))
+    if calibration.skipped:
+        progress.warn(f"{len(calibration.skipped)} calibration pictures skipped; the first: {calibration.skipped[0]}")
+    if calibration.are_few:
+        progress.warn(
+            f"{len(calibration.pictures)} calibration pictures are few for a choice that holds for others; give 40"
+        )
+    return calibration
+
+
 def _builder(options: ExportOptions, target: _Target) -> Builder | str:
     """The builder of engines, or why there is none; what it cannot do is found out before the work."""
     if options.engine == "none":
@@ -257,7 +316,7 @@ def _builder(options: ExportOptions, target: _Target) -> Builder | str:
         return "none was asked for"
     builder = find_builder(options.engine)
     if isinstance(builder, Builder):
-        check_build(builder, options.build, batch=target.batch, precision="fp32")
+        check_build(builder, options.build, batch=target.batch, precision=target.precision)
     return builder
 
 
@@ -320,7 +379,8 @@ def _metadata(manifest: Manifest) -> dict[str, str]:
     """The manifest's essentials, for tools that show what an ONNX file says of itself."""
     essentials = manifest.model_dump(
         mode="json",
-        include={"name", "task", "network", "width_mult", "dataset", "num_classes", "io", "preprocessing", "weights"},
+        include={"name", "task", "network", "width_mult", "dataset", "num_classes", "io", "precision"}
+        | {"preprocessing", "weights"},
     )
     essentials["classes"] = [c.name for c in manifest.classes]
     # Not the folder: equal networks give equal bytes, and the file tells nothing of the machine.
@@ -329,13 +389,50 @@ def _metadata(manifest: Manifest) -> dict[str, str]:
     return {"espnet_edge_version": __version__, **texts}
 
 
+def _typed(
+    options: ExportOptions,
+    target: _Target,
+    model: onnx.ModelProto,
+    calibration: Calibration | None,
+    progress: Progress,
+) -> _Typed:
+    """The float32 file `model` in the precision that was asked for."""
+    if target.precision == "fp32":
+        return _Typed(model)
+    if target.precision == "fp16":
+        return _Typed(*half_precision(model))
+    assert calibration is not None, "int8 was checked to have it"
+    wanted = options.min_agreement
+    found = quantise_what_survives(
+        model,
+        calibration,
+        spec=target.spec,
+        io=target.io,
+        batch=target.batch,
+        min_agreement=DEFAULT_MIN_AGREEMENT[target.spec.task] if wanted is None else wanted,
+        on_step=progress.step,
+    )
+    if not found.report.passed:
+        report = ParityReport.of([], onnx_sha256="", precision="int8").model_copy(
+            update={"passed": False, "half_precision": found.half_precision, "int8": found.report}
+        )
+        failed = _write_failed(options.out, target, report)
+        raise CheckError(
+            f"labels equal {found.report.float16_agreement:.4f} in float16 and {found.report.naive_agreement:.4f} in "
+            f"int8, and no choice of int8 blocks keeps {found.report.min_agreement:g} of them: lower --min-agreement, "
+            f"or take --precision fp16; nothing was exported, all figures are in {failed}"
+        )
+    return _Typed(found.model, found.half_precision, found.report)
+
+
 def _proven(
     out: Path,
     target: _Target,
     network: nn.Module,
-    model: onnx.ModelProto,
+    typed: _Typed,
     artefact: Path,
     photos: Sequence[tuple[str, NDArray[np.uint8]]],
+    calibration: Calibration | None,
     progress: Progress,
 ) -> ParityReport:
     sha256 = file_info(artefact).sha256
@@ -343,23 +440,74 @@ def _proven(
     def on_case(case: ParityCase) -> None:
         progress.step(f"parity: {case.name}, largest error {case.max_abs_error:.1e}")
 
-    if isinstance(network, LanguageModel):
-        report = prove_sequence_parity(network, model, batch=target.batch, onnx_sha256=sha256, on_case=on_case)
-    else:
-        inputs = parity_inputs(target.spec, target.io, target.image_size, target.batch, photos)
-        report = prove_parity(
-            network, model, inputs, spec=target.spec, io=target.io, onnx_sha256=sha256, on_case=on_case
+    def proof(inputs: Iterable[tuple[str, NDArray[Any]]]) -> ParityReport:
+        return prove_parity(
+            network,
+            typed.model,
+            inputs,
+            spec=target.spec,
+            io=target.io,
+            onnx_sha256=sha256,
+            on_case=on_case,
+            precision=target.precision,
         )
+
+    if isinstance(network, LanguageModel):
+        report = prove_sequence_parity(
+            network,
+            typed.model,
+            batch=target.batch,
+            onnx_sha256=sha256,
+            on_case=on_case,
+            precision=target.precision,
+        )
+    elif typed.int8 is not None and calibration is not None:
+        report = proof(picture_inputs(target.spec, target.io, target.batch, calibration.pictures))
+        unseen = (*calibration.held_out, *photos)
+        one = Batch(*[target.batch.minimum] * 3)
+        held_out = proof(picture_inputs(target.spec, target.io, one, unseen)) if unseen else None
+        report = with_int8(report, held_out, typed.int8)
+    else:
+        report = proof(parity_inputs(target.spec, target.io, target.image_size, target.batch, photos))
+    report = report.model_copy(update={"half_precision": typed.half_precision})
     if report.passed:
         return report
-    failed = out / _failed_report_name(target)
-    write_text(failed, report.model_dump_json(indent=2) + "\n")
-    worst = next(case for case in report.cases if not case.passed)
-    raise CheckError(
+    failed = _write_failed(out, target, report)
+    raise CheckError(f"{_what_missed(report)}; nothing was exported, all figures are in {failed}")
+
+
+def _write_failed(out: Path, target: _Target, report: ParityReport) -> Path:
+    path = out / _failed_report_name(target)
+    write_text(path, report.model_dump_json(indent=2) + "\n")
+    return path
+
+
+def _what_missed(report: ParityReport) -> str:
+    worst = next((case for case in report.cases if not case.passed), None)
+    if worst is None:
+        assert report.int8 is not None, "only int8 is judged by all cases together"
+        return (
+            f"parity missed: labels equal {report.int8.agreement:.4f} on the calibration pictures "
+            f"(required {report.int8.min_agreement:g})"
+        )
+    allowed = worst.tolerance
+    if allowed.max_abs_error is None or allowed.mean_abs_error is None:
+        return f"parity missed on input {worst.name!r}: answers that do not follow from its logits, or are no numbers"
+    return (
         f"parity missed on input {worst.name!r}: largest error {worst.max_abs_error:.2e} (allowed "
-        f"{worst.tolerance.max_abs_error:.2e}), mean {worst.mean_abs_error:.2e} (allowed "
-        f"{worst.tolerance.mean_abs_error:.2e}), labels equal {worst.label_agreement_where_decided:.6f} (required "
-        f"{worst.tolerance.label_agreement}); nothing was exported, all figures are in {failed}"
+        f"{allowed.max_abs_error:.2e}), mean {worst.mean_abs_error:.2e} (allowed "
+        f"{allowed.mean_abs_error:.2e}), labels equal {worst.label_agreement_where_decided:.6f} (required "
+        f"{allowed.label_agreement})"
+    )
+
+
+def _quantisation(report: Int8Report) -> QuantisationInfo:
+    return QuantisationInfo(
+        int8_convolutions=report.int8_convolutions,
+        convolutions=report.convolutions,
+        int8_macs_share=report.int8_macs_share,
+        kept_blocks=tuple(block.name for block in report.blocks if block.kept),
+        calibration_pictures=len(report.calibration_pictures),
     )
 
 
@@ -418,7 +566,7 @@ def _manifest(target: _Target, weights: WeightsChoice, counts: Counts) -> Manife
         num_classes=target.num_classes,
         classes=classes,
         io=target.io,
-        precision="fp32",
+        precision=target.precision,
         inputs=inputs,
         outputs=outputs,
         preprocessing=_image_preprocessing(target) if target.size else None,

@@ -3,12 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from ..errors import CheckError, InputError
-from ..runtime.manifest import LayerPrecisions
-
-Precision = Literal["fp32", "fp16", "int8"]
+from ..runtime.manifest import LayerPrecisions, Precision
 
 # Layers that only move data say nothing of how the network computes.
 _MOVERS = ("reformat", "noop", "shuffle", "constant", "signal", "wait", "reshape", "copy", "move")

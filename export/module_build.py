@@ -15,12 +15,12 @@ from ..errors import CheckError, InputError, UnavailableError
 from ..files import write_bytes
 from ..runtime.compatibility import WITH_AMPERE_PLUS, WITH_SAME_CAPABILITY, WITH_VERSIONS
 from ..runtime.cuda_probe import probe_cuda
-from ..runtime.manifest import LayerPrecisions, NetworkTypes
+from ..runtime.manifest import LayerPrecisions, NetworkTypes, Precision
 from .batch import Batch
 from .build_options import BuildOptions
 from .build_request import BuildRequest, Engine, Typing, build_failure, engine_info
 from .builders import Builder, ModuleBuilder
-from .layer_precisions import Precision, check_layer_precisions, layer_precisions
+from .layer_precisions import check_layer_precisions, layer_precisions
 from .progress import Progress
 
 _FREE = -1  # a size that is free

@@ -4,9 +4,13 @@ The file's own graph is run, with the logits read out beside its outputs, so tha
 is delivered, also where it ends in a label map or in boxes. A detection network has two kinds of logits, confidences
 and locations: both are compared, and its labels are the best classes of the priors. The labels of a multi-label
 network are its decisions, class by class: whether the logit is above 0.
+
+How much a file may differ depends on its precision. For int8 there is no limit on the errors of logits: its proof are
+the labels of real pictures, those that it was calibrated with, and those held out.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,19 +27,29 @@ from ..model.seeded import formula_image
 from ..model.spec import ModelSpec, Task
 from ..runtime.answers import sigmoid
 from ..runtime.boxes import decoded, prior_boxes_in_pixels, softmax
-from ..runtime.manifest import ParitySummary
+from ..runtime.manifest import ParitySummary, Precision
 from .batch import Batch
+from .precision_report import HalfPrecisionReport, Int8Report
 
 Floats = NDArray[np.float32]
 
 SCHEMA_VERSION = 1
-MIN_LABEL_AGREEMENT = 0.9999
+MIN_LABEL_AGREEMENT = {"fp32": 0.9999, "fp16": 0.995}
 _BASE_TOLERANCE = {
     "segmentation": 1e-3,
     "classification": 1e-4,
     "multi_label": 1e-4,
     "detection": 1e-4,
     "language_modelling": 1e-4,
+}
+# Of the largest logit: about four times what the published and seeded networks differ by. A segmentation has the most
+# layers between the image and its logits.
+_FLOAT16_TOLERANCE = {
+    "segmentation": 1 / 64,
+    "classification": 1 / 200,
+    "multi_label": 1 / 200,
+    "detection": 1 / 200,
+    "language_modelling": 1 / 200,
 }
 # Largest logit that published networks give on photos; checkpoints with larger ones have that much more rounding.
 _USUAL_LOGIT = 64.0
@@ -45,11 +59,14 @@ _TAPPED_LOGITS = ("logits_before_answer", "locations_before_answer")
 
 
 class Tolerance(BaseModel):
-    """What a case must keep. Units: those of the logits, and fractions of pixels, pictures, priors or decisions."""
+    """What a case must keep; None where it is not limited case by case.
 
-    max_abs_error: float
-    mean_abs_error: float
-    label_agreement: float
+    Units: those of the logits, and fractions of pixels, pictures, priors or decisions.
+    """
+
+    max_abs_error: float | None
+    mean_abs_error: float | None
+    label_agreement: float | None
     reason: str
 
 
@@ -58,6 +75,7 @@ class ParityCase(BaseModel):
     multi-label network the fraction of logits that differ from 0 by less.
 
     The errors are those of all kinds of logits together; `max_abs_error_by_output` has the largest of each.
+    `answers`: labels that say something, see `equal_answers`; `answers_equal`: how many of them agree.
     """
 
     name: str
@@ -70,41 +88,62 @@ class ParityCase(BaseModel):
     label_agreement: float
     label_agreement_where_decided: float
     undecided: float
+    answers: int
+    answers_equal: int
     outputs_follow_logits: bool
     tolerance: Tolerance
     passed: bool
 
 
 class ParityReport(BaseModel):
-    """All cases of one file."""
+    """All cases of one file. `half_precision` and `int8`: what was done to make it of this precision."""
 
     schema_version: int = SCHEMA_VERSION
     reference: str
     candidate: str
     onnx_sha256: str
+    precision: Precision
     passed: bool
+    half_precision: HalfPrecisionReport | None = None
+    int8: Int8Report | None = None
     cases: list[ParityCase]
 
     @classmethod
-    def of(cls, cases: list[ParityCase], onnx_sha256: str) -> "ParityReport":
+    def of(cls, cases: list[ParityCase], onnx_sha256: str, precision: Precision = "fp32") -> "ParityReport":
         """The report over `cases` of the file with this SHA-256."""
         return cls(
             reference=f"PyTorch {torch.__version__}, the published network",
             candidate=f"ONNX Runtime {onnxruntime.__version__}, CPU",
             onnx_sha256=onnx_sha256,
+            precision=precision,
             passed=all(case.passed for case in cases),
             cases=cases,
         )
 
     def summary(self, report_name: str) -> ParitySummary:
         """The worst of each figure, for the manifest."""
-        worst = max(self.cases, key=lambda case: case.max_abs_error / case.tolerance.max_abs_error)
+        if self.int8 is not None:
+            return self._int8_summary(self.int8, report_name)
+        worst = max(self.cases, key=lambda case: case.max_abs_error / (case.tolerance.max_abs_error or 1))
         return ParitySummary(
             passed=self.passed,
             max_abs_error=worst.max_abs_error,
             max_abs_error_tolerance=worst.tolerance.max_abs_error,
             label_agreement=min(case.label_agreement_where_decided for case in self.cases),
-            label_agreement_tolerance=MIN_LABEL_AGREEMENT,
+            label_agreement_tolerance=MIN_LABEL_AGREEMENT[self.precision],
+            cases=len(self.cases),
+            report=report_name,
+        )
+
+    def _int8_summary(self, int8: Int8Report, report_name: str) -> ParitySummary:
+        assert int8.agreement is not None, "the proof measures it"
+        return ParitySummary(
+            passed=self.passed,
+            max_abs_error=max(case.max_abs_error for case in self.cases),
+            max_abs_error_tolerance=None,
+            label_agreement=int8.agreement,
+            label_agreement_tolerance=int8.min_agreement,
+            held_out_agreement=int8.held_out_agreement,
             cases=len(self.cases),
             report=report_name,
         )
@@ -133,6 +172,21 @@ def parity_inputs(
         yield f"batch of {count}", _as_input(_different(formula, noise, count), spec, io)
 
 
+def picture_inputs(
+    spec: ModelSpec, io: Io, batch: Batch, pictures: Sequence[tuple[str, NDArray[np.uint8]]]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Name and input array of each case: all `pictures`, in the smallest batch and once in each other size.
+
+    A last batch that they do not fill begins again with the first; sizes are those of `batch`.
+    """
+    for start in range(0, len(pictures), batch.minimum):
+        chosen = _cycled(pictures, start, batch.minimum)
+        yield ", ".join(name for name, _ in chosen), _as_input([pixels for _, pixels in chosen], spec, io)
+    for count in sorted({batch.optimum, batch.maximum} - {batch.minimum}):
+        chosen = _cycled(pictures, 0, count)
+        yield f"batch of {count}", _as_input([pixels for _, pixels in chosen], spec, io)
+
+
 def prove_parity(
     network: nn.Module,
     model: onnx.ModelProto,
@@ -142,24 +196,46 @@ def prove_parity(
     io: Io,
     onnx_sha256: str,
     on_case: Callable[[ParityCase], None],
+    precision: Precision = "fp32",
 ) -> ParityReport:
     """Compare on all inputs.
 
     Args:
         network: the reference, which takes normalised images and gives logits, one tensor or several.
         model: the exported file.
-        inputs: from `parity_inputs`.
+        inputs: from `parity_inputs`, or for int8 from `picture_inputs`.
         spec: task, mean and standard deviation.
         io: which inputs and outputs `model` has.
         onnx_sha256: of the file, for the report.
         on_case: told of each case when it is done.
+        precision: of the file.
     """
-    session = _session_with_logits(model, spec, io)
+    session = session_with_logits(model, spec, io)
     cases = []
     for name, array in inputs:
-        cases.append(_compare(network, session, name, array, spec, io))
+        cases.append(_compare(network, session, name, array, spec, io, precision))
         on_case(cases[-1])
-    return ParityReport.of(cases, onnx_sha256)
+    return ParityReport.of(cases, onnx_sha256, precision)
+
+
+def with_int8(calibration: ParityReport, held_out: ParityReport | None, int8: Int8Report) -> ParityReport:
+    """The report of an int8 file from those on the calibration pictures and on pictures held out, and the search's.
+
+    The agreement on the calibration pictures decides.
+    """
+    agreement = _agreement(calibration.cases)
+    passed = int8.passed and agreement >= int8.min_agreement
+    cases = [*calibration.cases, *(held_out.cases if held_out else ())]
+    measured = int8.model_copy(
+        update={
+            "passed": passed,
+            "agreement": agreement,
+            "held_out_agreement": _agreement(held_out.cases) if held_out else None,
+        }
+    )
+    return calibration.model_copy(
+        update={"cases": cases, "int8": measured, "passed": passed and all(case.passed for case in cases)}
+    )
 
 
 def compared(
@@ -170,29 +246,34 @@ def compared(
     *,
     task: Task,
     outputs_follow_logits: bool,
+    precision: Precision = "fp32",
 ) -> ParityCase:
     """The case `name`: what the file gave, `found`, against what the reference gave, `expected` by name.
 
     The first tensor holds the logits that labels are taken from.
     """
-    tolerance = _tolerance(list(expected.values()), task)
+    tolerance = _tolerance(list(expected.values()), task, precision)
     errors = {
         key: np.abs(ours.astype(np.float64) - theirs)
         for (key, theirs), ours in zip(expected.items(), found, strict=True)
     }
     error = _flat(errors.values())
     reference_logits = next(iter(expected.values()))
-    decided = _margin(reference_logits, task) >= tolerance.max_abs_error
-    agree = _labels(found[0], task) == _labels(reference_logits, task)
+    decided = _margin(reference_logits, task) >= (tolerance.max_abs_error or 0)
+    labels, reference_labels = labels_of(found[0], task), labels_of(reference_logits, task)
+    agree = labels == reference_labels
+    answers_equal, answers = equal_answers(labels, reference_labels, task)
     case = {
         "max_abs_error": float(error.max()),
         "mean_abs_error": float(error.mean()),
         "label_agreement_where_decided": float(agree[decided].mean()) if decided.any() else 1.0,
     }
+    # An error that is not a number is never within a limit, not even where there is none.
     passed = (
-        case["max_abs_error"] <= tolerance.max_abs_error
-        and case["mean_abs_error"] <= tolerance.mean_abs_error
-        and case["label_agreement_where_decided"] >= tolerance.label_agreement
+        case["max_abs_error"] <= _or_else(tolerance.max_abs_error, math.inf)
+        and case["mean_abs_error"] <= _or_else(tolerance.mean_abs_error, math.inf)
+        and case["label_agreement_where_decided"] >= _or_else(tolerance.label_agreement, 0)
+        and math.isfinite(case["max_abs_error"])
         and outputs_follow_logits
     )
     return ParityCase(
@@ -203,11 +284,62 @@ def compared(
         cosine=_cosine(_flat(found), _flat(expected.values())),
         label_agreement=float(agree.mean()),
         undecided=float(1 - decided.mean()),
+        answers=answers,
+        answers_equal=answers_equal,
         outputs_follow_logits=outputs_follow_logits,
         tolerance=tolerance,
         passed=passed,
         **case,
     )
+
+
+def session_with_logits(model: onnx.ModelProto, spec: ModelSpec, io: Io) -> onnxruntime.InferenceSession:
+    """The file's graph with the tensors that the answers are computed from as more outputs, the last ones, float32."""
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(model)
+    if io != "raw":
+        for source, name in zip(_logits(tapped.graph, spec), _TAPPED_LOGITS, strict=False):
+            to_float32 = onnx.helper.make_node("Cast", [source], [name], to=onnx.TensorProto.FLOAT)
+            tapped.graph.node.append(to_float32)
+            tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    return onnxruntime.InferenceSession(tapped.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def logits_names(session: onnxruntime.InferenceSession, spec: ModelSpec) -> list[str]:
+    """The outputs of a `session_with_logits` that hold logits, the one that labels are taken from first."""
+    return [output.name for output in session.get_outputs()][-len(_output_names(spec)) :]
+
+
+def labels_of(logits: Floats, task: Task) -> NDArray[Any]:
+    """The best class of each pixel, picture, prior or word; for several labels whether a picture has each class."""
+    labels: NDArray[Any] = logits > 0 if task == "multi_label" else logits.argmax(axis=_CLASS_AXIS[task])
+    return labels
+
+
+def equal_answers(labels: NDArray[Any], reference: NDArray[Any], task: Task) -> tuple[int, int]:
+    """How many answers are equal, of how many.
+
+    Of a detection network and one of several labels only those count where one of the two sees something: that most of
+    the priors show the background and most classes are absent would pass for agreement.
+    """
+    counted: NDArray[Any] = np.ones(labels.shape, bool)
+    if task in {"detection", "multi_label"}:
+        counted = (labels > 0) | (reference > 0)
+    return int((labels == reference)[counted].sum()), int(counted.sum())
+
+
+def _agreement(cases: Sequence[ParityCase]) -> float:
+    """Of the answers of all cases together; 1 where there are none."""
+    answers = sum(case.answers for case in cases)
+    return sum(case.answers_equal for case in cases) / answers if answers else 1.0
+
+
+def _cycled(pictures: Sequence[Any], start: int, count: int) -> list[Any]:
+    return list(itertools.islice(itertools.cycle(pictures), start, start + count))
+
+
+def _or_else(value: float | None, default: float) -> float:
+    return default if value is None else value
 
 
 def _pixels_from_normalised(image: Floats, spec: ModelSpec) -> NDArray[np.uint8]:
@@ -230,17 +362,6 @@ def _as_input(pixels: list[NDArray[np.uint8]], spec: ModelSpec, io: Io) -> NDArr
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2).astype(np.float32))
     normalised: Floats = Normalise(spec.mean, spec.std)(torch.from_numpy(batch)).numpy()
     return normalised
-
-
-def _session_with_logits(model: onnx.ModelProto, spec: ModelSpec, io: Io) -> onnxruntime.InferenceSession:
-    """The file's graph, with the tensors that the answers are computed from as more outputs, the last ones."""
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
-    if io != "raw":
-        for source, name in zip(_logits(tapped.graph, spec), _TAPPED_LOGITS, strict=False):
-            tapped.graph.node.append(onnx.helper.make_node("Identity", [source], [name]))
-            tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    return onnxruntime.InferenceSession(tapped.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def _logits(graph: onnx.GraphProto, spec: ModelSpec) -> list[str]:
@@ -266,6 +387,7 @@ def _compare(
     array: NDArray[Any],
     spec: ModelSpec,
     io: Io,
+    precision: Precision,
 ) -> ParityCase:
     with torch.inference_mode():
         image = torch.from_numpy(array)
@@ -275,7 +397,9 @@ def _compare(
     answers, logits = outputs[: -len(expected)], outputs[-len(expected) :]
     size = array.shape[1:3] if io == "deploy" else array.shape[2:4]
     follows = True if io == "raw" else _follow(answers, logits, spec, (size[0], size[1]), io)
-    return compared(name, len(array), expected, logits, task=spec.task, outputs_follow_logits=follows)
+    return compared(
+        name, len(array), expected, logits, task=spec.task, outputs_follow_logits=follows, precision=precision
+    )
 
 
 def _normalised(image: torch.Tensor, spec: ModelSpec, io: Io) -> torch.Tensor:
@@ -296,26 +420,27 @@ def _flat(arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([array.ravel() for array in arrays])
 
 
-def _tolerance(expected: Sequence[Floats], task: Task) -> Tolerance:
-    base = _BASE_TOLERANCE[task]
-    decided = "the logit differs from 0" if task == "multi_label" else "the two best logits differ"
+def _tolerance(expected: Sequence[Floats], task: Task, precision: Precision) -> Tolerance:
+    if precision == "int8":
+        reason = "int8 is judged by the labels of all calibration pictures together"
+        return Tolerance(max_abs_error=None, mean_abs_error=None, label_agreement=None, reason=reason)
     largest = max(float(np.abs(array).max()) for array in expected)
-    allowed = base * max(1.0, largest / _USUAL_LOGIT)
+    if precision == "fp16":
+        allowed = _FLOAT16_TOLERANCE[task] * largest
+        rule = f"each value rounded to float16; 1/{1 / _FLOAT16_TOLERANCE[task]:.0f} of the largest logit"
+    else:
+        allowed = _BASE_TOLERANCE[task] * max(1.0, largest / _USUAL_LOGIT)
+        rule = (
+            f"float32 rounding in another order; {_BASE_TOLERANCE[task]:g} for logits up to {_USUAL_LOGIT:g}, "
+            "in proportion above"
+        )
+    decided = "the logit differs from 0" if task == "multi_label" else "the two best logits differ"
     return Tolerance(
         max_abs_error=allowed,
         mean_abs_error=allowed / 10,
-        label_agreement=MIN_LABEL_AGREEMENT,
-        reason=(
-            f"float32 rounding in another order; {base:g} for logits up to {_USUAL_LOGIT:g}, in proportion above "
-            f"(largest here {largest:.1f}); labels are compared where {decided} by at least that"
-        ),
+        label_agreement=MIN_LABEL_AGREEMENT[precision],
+        reason=f"{rule} (largest here {largest:.1f}); labels are compared where {decided} by at least that",
     )
-
-
-def _labels(logits: Floats, task: Task) -> NDArray[Any]:
-    """The best class of each pixel, picture, prior or word; for several labels whether a picture has each class."""
-    labels: NDArray[Any] = logits > 0 if task == "multi_label" else logits.argmax(axis=_CLASS_AXIS[task])
-    return labels
 
 
 def _margin(logits: Floats, task: Task) -> Floats:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..model.eru_lm import LanguageModel
+from ..runtime.manifest import Precision
 from .batch import Batch
 from .parity import ParityCase, ParityReport, compared
 
@@ -41,6 +42,7 @@ def prove_sequence_parity(
     batch: Batch,
     onnx_sha256: str,
     on_case: Callable[[ParityCase], None],
+    precision: Precision = "fp32",
 ) -> ParityReport:
     """Compare logits and states of every step.
 
@@ -50,6 +52,7 @@ def prove_sequence_parity(
         batch: the sizes that it accepts.
         onnx_sha256: of the file, for the report.
         on_case: told of each case when it is done.
+        precision: of the file.
     """
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     cases = []
@@ -63,10 +66,11 @@ def prove_sequence_parity(
                 found,
                 task="language_modelling",
                 outputs_follow_logits=True,  # the logits are the output
+                precision=precision,
             )
         )
         on_case(cases[-1])
-    return ParityReport.of(cases, onnx_sha256)
+    return ParityReport.of(cases, onnx_sha256, precision)
 
 
 def _reference_steps(network: LanguageModel, tokens: Tokens) -> list[Floats]:

@@ -22,6 +22,7 @@ Side = Annotated[int, Field(ge=1, le=65_536)]
 Level = Annotated[int, Field(ge=0, le=255)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["fp32", "fp16", "int8"]
 
 # What the host may have to do with the outputs, by task; `Postprocessing` says what each means.
 _KINDS_OF_TASK = {
@@ -186,7 +187,7 @@ class EngineInfo(_Record):
 
     builder: str
     builder_version: str
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Precision
     compute_capabilities: tuple[str, ...]
     device: str | None
     profile: Profile | None
@@ -200,15 +201,30 @@ class EngineInfo(_Record):
 
 
 class ParitySummary(_Record):
-    """The outcome of the parity proof; every number behind it is in the file `report`."""
+    """The outcome of the parity proof; every number behind it is in the file `report`.
+
+    `label_agreement`: of fp32 and fp16 the worst of all inputs, where the reference decides by more than the tolerance;
+    of int8 that of all calibration pictures together, and `held_out_agreement` that of pictures not used for it.
+    """
 
     passed: bool
     max_abs_error: float
-    max_abs_error_tolerance: float
+    max_abs_error_tolerance: float | None = Field(description="null for int8: its errors are reported, not limited")
     label_agreement: float
     label_agreement_tolerance: float
+    held_out_agreement: Fraction | None = None
     cases: int
     report: str
+
+
+class QuantisationInfo(_Record):
+    """What of an int8 artefact is int8; the rest is float16. `kept_blocks`: those that lost too much in int8."""
+
+    int8_convolutions: int
+    convolutions: int
+    int8_macs_share: Fraction
+    kept_blocks: tuple[str, ...]
+    calibration_pictures: int
 
 
 class Manifest(_Record):
@@ -223,7 +239,7 @@ class Manifest(_Record):
     num_classes: Annotated[int, Field(ge=1, le=65_536)]
     classes: tuple[ClassInfo, ...] = Field(description="empty where the names are not known, or are in `vocabulary`")
     io: Literal["raw", "deploy", "deepstream"]
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Precision
     inputs: Annotated[tuple[TensorInfo, ...], Field(min_length=1)]
     outputs: tuple[TensorInfo, ...]
     preprocessing: Preprocessing | None = Field(None, description="null where the network takes no pictures")
@@ -237,6 +253,7 @@ class Manifest(_Record):
     file: FileInfo
     engine: EngineInfo | None = None
     parity: ParitySummary | None = None
+    quantisation: QuantisationInfo | None = Field(None, description="null where nothing is int8")
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Manifest":
