@@ -5,7 +5,7 @@ The two libraries have the same Python interface; what a version lacks is asked 
 
 import ctypes
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ _PROFILE = 0
 class LoadedEngine:
     """A deserialised engine, which several runners may share, each with a context of its own.
 
+    `dtypes` are those of the engine's own tensors, by name: up to TensorRT 8 an int64 input is int32 there.
     `profile` has the smallest, best and largest shape of each input; they are equal where the shape is fixed.
     """
 
@@ -43,6 +44,7 @@ class LoadedEngine:
     log: Any
     inputs: Tensors
     outputs: Tensors
+    dtypes: dict[str, str]
     profile: dict[str, tuple[Shape, Shape, Shape]]
     source: str
 
@@ -163,10 +165,10 @@ class TrtRunner(BaseRunner):
             UnavailableError: the GPU or the library gave an error.
         """
         engine = self._open_engine()
-        taken = device_views(feeds, self.inputs, self._stream, engine.source, to_write=False)
+        taken = device_views(feeds, self._on_device(self.inputs), self._stream, engine.source, to_write=False)
         if missing := [tensor.name for tensor in self.inputs if tensor.name not in taken]:
             raise InputError(f"{', '.join(missing)}: not given, {engine.source} takes it; add it")
-        given = device_views(outputs or {}, self.outputs, self._stream, engine.source, to_write=True)
+        given = device_views(outputs or {}, self._on_device(self.outputs), self._stream, engine.source, to_write=True)
         caller = None if stream is None else stream_handle(stream)
         self._use_shapes({name: view.shape for name, view in taken.items()})
         for name, view in given.items():
@@ -215,7 +217,7 @@ class TrtRunner(BaseRunner):
     def _infer(self, feeds: dict[str, Array]) -> dict[str, Array]:
         self._use_shapes({name: array.shape for name, array in feeds.items()})
         for tensor in self.inputs:
-            np.copyto(self._host(tensor), feeds[tensor.name])
+            _copy(feeds[tensor.name], self._host(tensor), tensor.name)
         self._run(self._own_work())
         self._memory.synchronise_stream(self._stream)
         return {tensor.name: self._host(tensor) for tensor in self.outputs}
@@ -231,8 +233,13 @@ class TrtRunner(BaseRunner):
             raise RuntimeError(f"the runner of {self._source} is closed")
         return self._engine
 
+    def _on_device(self, tensors: Tensors) -> Tensors:
+        """`tensors` as the engine has them."""
+        dtypes = self._open_engine().dtypes
+        return tuple(tensor.model_copy(update={"dtype": dtypes[tensor.name]}) for tensor in tensors)
+
     def _host(self, tensor: TensorInfo) -> Array:
-        return self._buffers[tensor.name].view(tensor.dtype, self._shapes[tensor.name])
+        return self._buffers[tensor.name].view(self._open_engine().dtypes[tensor.name], self._shapes[tensor.name])
 
     def _own_work(self) -> _Work:
         return _Work({name: buffer.pointer for name, buffer in self._buffers.items()}, self._shapes, copies=True)
@@ -245,7 +252,7 @@ class TrtRunner(BaseRunner):
     def _own_output(self, tensor: TensorInfo, stream: int | None) -> DeviceArray:
         return DeviceArray(
             self._buffers[tensor.name].pointer,
-            tensor.dtype,
+            self._open_engine().dtypes[tensor.name],
             self._shapes[tensor.name],
             None if stream is None else self._stream,
         )
@@ -272,7 +279,7 @@ class TrtRunner(BaseRunner):
         buffers: dict[str, _Buffer] = {}
         resources.callback(buffers.clear)
         for tensor in (*self.inputs, *self.outputs):
-            size_bytes = int(np.prod(self._shapes[tensor.name])) * np.dtype(tensor.dtype).itemsize
+            size_bytes = self._size_bytes(tensor)
             pointer = self._memory.allocate(size_bytes)
             resources.callback(self._memory.free, pointer)
             buffers[tensor.name] = _Buffer(pointer, _pinned(self._memory, size_bytes))
@@ -374,7 +381,8 @@ class TrtRunner(BaseRunner):
             self._memory.destroy_graph(graph)  # a launch that is under way goes on; CUDA frees the graph after it
 
     def _size_bytes(self, tensor: TensorInfo) -> int:
-        return int(np.prod(self._shapes[tensor.name])) * np.dtype(tensor.dtype).itemsize
+        dtype = np.dtype(self._open_engine().dtypes[tensor.name])
+        return int(np.prod(self._shapes[tensor.name])) * dtype.itemsize
 
     def _refused(self, what: str) -> UnavailableError:
         engine = self._open_engine()
@@ -414,14 +422,16 @@ def load_engine(path: Path, manifest: Manifest | None, library: ModuleType, devi
     _check_tensors(trt, engine, names, path.name)
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     outputs = [name for name in names if name not in inputs]
+    own = {name: _tensor(engine, name, path.name) for name in names}
     return LoadedEngine(
         trt.__name__,
         trt,
         runtime,
         engine,
         log,
-        agreed_tensors(manifest.inputs if manifest else None, _tensors(engine, inputs, path.name), path.name),
-        agreed_tensors(manifest.outputs if manifest else None, _tensors(engine, outputs, path.name), path.name),
+        _described([own[name] for name in inputs], manifest.inputs if manifest else None, path.name),
+        _described([own[name] for name in outputs], manifest.outputs if manifest else None, path.name),
+        {name: tensor.dtype for name, tensor in own.items()},
         {name: _profile(engine, name) for name in inputs},
         path.name,
     )
@@ -487,8 +497,29 @@ def _check_tensors(trt: Any, engine: Any, names: list[str], source: str) -> None
             )
 
 
-def _tensors(engine: Any, names: list[str], source: str) -> Tensors:
-    return tuple(_tensor(engine, name, source) for name in names)
+def _described(own: Sequence[TensorInfo], manifest: Tensors | None, source: str) -> Tensors:
+    """The engine's `own` tensors as the manifest describes them, which may say int64 where the engine has int32.
+
+    Raises:
+        CheckError: they differ in anything else.
+    """
+    wide = {tensor.name for tensor in manifest or () if tensor.dtype == "int64"}
+    widened = (
+        tensor.model_copy(update={"dtype": "int64"}) if tensor.name in wide and tensor.dtype == "int32" else tensor
+        for tensor in own
+    )
+    return agreed_tensors(manifest, tuple(widened), source)
+
+
+def _copy(array: Array, to: Array, name: str) -> None:
+    """Copy the input `name` to pinned memory, int64 to int32 where the engine has that.
+
+    Raises:
+        InputError: a number is beyond int32.
+    """
+    if array.dtype != to.dtype and array.size and not np.array_equal(array, array.astype(to.dtype)):
+        raise InputError(f"{name}: {np.abs(array).max()} is beyond {to.dtype}, which this engine takes")
+    np.copyto(to, array, casting="same_kind")
 
 
 def _tensor(engine: Any, name: str, source: str) -> TensorInfo:

@@ -124,7 +124,9 @@ def fake_tensorrt(version, cuda, behaviour=None):
             return tuple(size.dim_value or -1 for size in self.tensors[name].shape.dim)
 
         def get_tensor_dtype(self, name):
-            return module.DataType[_ONNX_DTYPES[self.tensors[name].elem_type]]
+            dtype = _ONNX_DTYPES[self.tensors[name].elem_type]
+            # Up to version 8 there is no int64: the parser makes it int32.
+            return module.DataType["INT32" if dtype == "INT64" and dtype not in dtypes else dtype]
 
         def get_tensor_location(self, name):
             return module.TensorLocation.HOST if name in behaviour.host_tensors else module.TensorLocation.DEVICE
@@ -217,7 +219,9 @@ def fake_tensorrt(version, cuda, behaviour=None):
                 feeds = {name: at(*views[name]).copy() for name in inputs}
                 behaviour.fed.append(feeds)
                 outputs = [name for name in views if name not in inputs]
-                for name, result in zip(outputs, session.run(outputs, feeds), strict=True):
+                made_of = {name: _NUMPY[_ONNX_DTYPES[self.engine.tensors[name].elem_type]] for name in inputs}
+                wide = {name: feed.astype(made_of[name]) for name, feed in feeds.items()}
+                for name, result in zip(outputs, session.run(outputs, wide), strict=True):
                     at(*views[name])[...] = result
 
             ranges = {n: (a, int(np.prod(shape)) * dtype.itemsize) for n, (a, dtype, shape) in views.items()}

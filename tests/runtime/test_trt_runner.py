@@ -434,6 +434,25 @@ def test_tensors_that_the_runner_does_not_feed(cuda, behaviour, engine_file):
         load_engine(path, None, fake_tensorrt("10.3.0", cuda, behaviour), "Fake GPU")
 
 
+@pytest.mark.parametrize(("version", "taken"), [("8.6.1", "int32"), ("10.3.0", "int64")])
+def test_words_are_int64_whatever_the_engine_takes(version, taken, cuda, behaviour, write_artefact, tmp_path):
+    table = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    token = {"name": "token", "dtype": "int64", "shape": (2,), "layout": "N", "meaning": ""}
+    logits = {"name": "logits", "dtype": "float32", "shape": (2, 3), "layout": "NC", "meaning": ""}
+    node = helper.make_node("Gather", ["table", "token"], ["logits"])
+    path = write_artefact(tmp_path / "lm.trt", [node], [token], [logits], {"table": table})
+    engine = load_engine(path, load_manifest(path), fake_tensorrt(version, cuda, behaviour), "Fake GPU")
+    assert engine.dtypes["token"] == taken
+    with TrtRunner(engine, cuda) as opened:
+        assert [tensor.dtype for tensor in opened.inputs] == ["int64"]
+        tokens = np.array([49, 7])
+        np.testing.assert_array_equal(opened.infer({"token": tokens})["logits"], table[tokens])
+        assert behaviour.fed[-1]["token"].dtype == taken
+        if taken == "int32":
+            with pytest.raises(InputError, match="token: 4294967303 is beyond int32"):
+                opened.infer({"token": np.array([1, 7 + (1 << 32)])})
+
+
 def test_the_manifest_of_another_engine(cuda, engine_file):
     path = engine_file()
     manifest = load_manifest(path)
