@@ -1,4 +1,4 @@
-"""Convolutions in int8: the form that NVIDIA's parser accepts, dead channels, names of blocks, every network's files."""
+"""Convolutions in int8: the form that NVIDIA's parser accepts, dead channels, names of blocks, every network."""
 
 import importlib.util
 from collections.abc import Callable
@@ -175,7 +175,7 @@ def test_what_onnxruntime_makes_by_default_is_refused(tmp_path: Path) -> None:
         weight_type=QuantType.QInt8,
         per_channel=True,
     )
-    with pytest.raises(CheckError, match="tensorrt-rtx .* does not accept the ONNX file: "):
+    with pytest.raises(CheckError, match=r"tensorrt-rtx .* does not accept the ONNX file: "):
         build(onnx.load(tmp_path / "int8.onnx"))
 
 
