@@ -1,7 +1,7 @@
 """Which blocks of a network may be int8: those whose labels survive it, found by trying.
 
-Quantised as a whole, ESPNetv2 keeps about 86 % of its labels; a few blocks do most of the damage. Each block is tried
-alone, then the fewest of the worst are kept in float16 with which enough labels agree with the float32 file's.
+With every dense convolution in int8 the published networks for Cityscapes lose about a tenth of their labels. Each block
+is tried alone, then the fewest of the worst are kept in float16 with which enough labels are those of the float32 file.
 """
 
 import bisect
@@ -91,9 +91,9 @@ def quantise_what_survives(
             on_step(f"sensitivity: the {kept} worst blocks in float16, labels equal {by_kept[kept]:.4f}")
         return by_kept[kept]
 
-    reached(0)
     reached(len(worst_first))
-    kept = bisect.bisect_left(range(len(worst_first)), wanted, key=reached)
+    # Bisection takes agreement to grow with every block that is kept; where it does not, the check below still holds.
+    kept = 0 if reached(0) >= wanted else bisect.bisect_left(range(len(worst_first)), wanted, key=reached)
     while kept < len(worst_first) and search.check(worst_first[kept:]) < wanted:
         kept += 1
     int8 = worst_first[kept:]

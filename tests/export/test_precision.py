@@ -1,6 +1,7 @@
 """espnet-export --precision: what it writes, how it searches, and when it gives up."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -43,22 +44,21 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_fp16_from_end_to_end(command: Command, tmp_path: Path) -> None:
-    assert command(main, *SMALL, "--out", tmp_path / "fp32").code == 0
-    outcome = command(main, *SMALL, "--precision", "fp16", "--out", tmp_path / "fp16")
+def test_fp16_from_end_to_end(command: Command, tmp_path: Path, fp32: Path) -> None:
+    outcome = command(main, *SMALL, "--precision", "fp16", "--out", tmp_path)
     assert outcome.code == 0, outcome.err
     assert "fp16: image uint8 (1, 64, 64, 3) -> labels uint8 (1, 64, 64)" in outcome.out
-    full, half = manifest_of(tmp_path / "fp32" / "seg.onnx"), manifest_of(tmp_path / "fp16" / "seg.onnx")
+    full, half = manifest_of(fp32 / "seg.onnx"), manifest_of(tmp_path / "seg.onnx")
     assert (full.precision, half.precision) == ("fp32", "fp16")
-    assert described_precision(tmp_path / "fp32" / "seg.onnx") == "fp32"
-    assert described_precision(tmp_path / "fp16" / "seg.onnx") == "fp16"
+    assert described_precision(fp32 / "seg.onnx") == "fp32"
+    assert described_precision(tmp_path / "seg.onnx") == "fp16"
     assert (half.inputs, half.outputs) == (full.inputs, full.outputs)
     assert half.file.bytes < 0.65 * full.file.bytes
-    report = json.loads((tmp_path / "fp16" / "seg.parity.json").read_text())
+    report = json.loads((tmp_path / "seg.parity.json").read_text())
     assert report["precision"] == "fp16"
     assert report["half_precision"]["float16_operators"] > 300
     pixels = scene(3)[np.newaxis]
-    with open_runner(tmp_path / "fp16" / "seg.onnx") as runner:
+    with open_runner(tmp_path / "seg.onnx") as runner:
         assert runner.infer({"image": pixels})["labels"].shape == (1, 64, 64)
 
 
@@ -110,10 +110,21 @@ def test_int8_of_raw_logits_and_a_free_batch(command: Command, tmp_path: Path, p
     assert {"batch of 2", "batch of 3"} < set(names)
 
 
+@pytest.fixture(scope="module")
+def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export at fp32, made once; also before any test has its own cache, as random weights need none."""
+    folder = tmp_path_factory.mktemp("fp32")
+    job.export(
+        job.ExportOptions(model="seg", out=folder, width_mult=0.5, size=(64, 64), weights="random", engine="none"),
+        job.Progress(),
+    )
+    return folder
+
+
 @pytest.fixture
-def earlier(command: Command, tmp_path: Path) -> dict[str, str]:
+def earlier(fp32: Path, tmp_path: Path) -> dict[str, str]:
     """An earlier export in `tmp_path`."""
-    assert command(main, *SMALL, "--out", tmp_path).code == 0
+    shutil.copytree(fp32, tmp_path, dirs_exist_ok=True)
     return snapshot(tmp_path)
 
 

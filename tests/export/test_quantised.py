@@ -1,4 +1,4 @@
-"""Convolutions in int8: the form that NVIDIA's parser accepts, dead channels, names of blocks, all networks' files."""
+"""Convolutions in int8: the form that NVIDIA's parser accepts, dead channels, names of blocks, every network."""
 
 import importlib.util
 from collections.abc import Callable
