@@ -75,7 +75,7 @@ def engine_info(
         builder=builder.name,
         builder_version=builder.version,
         precision=request.precision,
-        compute_capabilities=options.compute_capabilities,
+        compute_capabilities=options.compute_capabilities or tuple(filter(None, [builder.compute_capability])),
         device=builder.device,
         profile=Profile(minimum=batch.minimum, optimum=batch.optimum, maximum=batch.maximum)
         if request.needs_profile

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from ..errors import InputError, UnavailableError
-from ..runtime.cuda_probe import probe_cuda
+from ..runtime.cuda_probe import CudaProbe, probe_cuda
 from .trtexec_program import Program, find_program
 
 BUILDERS = ("tensorrt", "trtexec", "tensorrt-rtx")
@@ -16,11 +16,15 @@ BUILDERS = ("tensorrt", "trtexec", "tensorrt-rtx")
 
 @dataclass(frozen=True)
 class Builder:
-    """Something that builds engines on this machine. `device`: the GPU that it builds for, where it needs one."""
+    """Something that builds engines on this machine.
+
+    `device` and `compute_capability`: the GPU that it builds for, where it needs one and the driver says them.
+    """
 
     name: str
     version: str
     device: str | None
+    compute_capability: str | None
 
 
 @dataclass(frozen=True)
@@ -65,19 +69,22 @@ def _probe(name: str) -> Builder | str:
         way_out = (
             "`pip install tensorrt-rtx`, where the platform has a wheel (Linux x86_64, aarch64 with glibc >= 2.35)"
         )
-        return _imported("tensorrt_rtx", "TensorRT-RTX", way_out, None)
+        return _imported("tensorrt_rtx", "TensorRT-RTX", way_out, CudaProbe(None, "not asked"))
     cuda = probe_cuda()
     if cuda.device is None:
         return f"TensorRT needs a GPU ({cuda.reason})"
     if name == "tensorrt":
-        return _imported("tensorrt", "TensorRT", "it comes with JetPack, elsewhere `pip install tensorrt`", cuda.device)
+        return _imported("tensorrt", "TensorRT", "it comes with JetPack, elsewhere `pip install tensorrt`", cuda)
     program = find_program()
-    return program if isinstance(program, str) else TrtexecBuilder("trtexec", program.version, cuda.device, program)
+    if isinstance(program, str):
+        return program
+    return TrtexecBuilder("trtexec", program.version, cuda.device, cuda.compute_capability, program)
 
 
-def _imported(module_name: str, title: str, way_out: str, device: str | None) -> Builder | str:
+def _imported(module_name: str, title: str, way_out: str, gpu: CudaProbe) -> Builder | str:
     try:
         module = importlib.import_module(module_name)
     except (ImportError, OSError) as error:
         return f"{title} cannot be imported ({error}): {way_out}"
-    return ModuleBuilder(module_name.replace("_", "-"), str(module.__version__), device, module)
+    name, version = module_name.replace("_", "-"), str(module.__version__)
+    return ModuleBuilder(name, version, gpu.device, gpu.compute_capability, module)

@@ -15,6 +15,7 @@ from ..errors import CheckError, InputError, UnavailableError
 from ..files import write_bytes
 from ..runtime.compatibility import WITH_AMPERE_PLUS, WITH_SAME_CAPABILITY, WITH_VERSIONS
 from ..runtime.cuda_probe import probe_cuda
+from ..runtime.keeping_logger import keeping_logger
 from ..runtime.manifest import LayerPrecisions, NetworkTypes, Precision
 from .batch import Batch
 from .build_options import BuildOptions
@@ -62,7 +63,7 @@ def check_module(builder: ModuleBuilder, options: BuildOptions) -> None:
         if not _has_compatibility(trt, word):
             raise InputError(f"--compatible {word}: {title} has no such engines; leave it out, or use a newer TensorRT")
     if options.dla_core is not None or options.timing_cache is not None:
-        log = _logger(trt)
+        log = keeping_logger(trt)
         trt_builder = _new_builder(builder, log)
         _check_dla(builder, trt_builder, options)
         _check_timing_cache(builder, trt_builder.create_builder_config(), options)
@@ -78,7 +79,7 @@ def build_with_module(builder: ModuleBuilder, typing: Typing, request: BuildRequ
         InputError: the builder does not take the compute capabilities together.
     """
     trt: Any = builder.module
-    log = _logger(trt)
+    log = keeping_logger(trt)
     trt_builder = _new_builder(builder, log)
     _check_hardware(builder, trt_builder, request.precision)
     network = trt_builder.create_network(_network_flags(trt, typing))
@@ -101,21 +102,6 @@ def _new_builder(builder: ModuleBuilder, log: Any) -> Any:
         # Versions up to 10 answer so where the driver is there but no builder can be made.
         said = "; ".join(log.errors) or str(error)
         raise UnavailableError(f"{builder.name} {builder.version} does not start on this machine: {said}") from error
-
-
-def _logger(trt: Any) -> Any:
-    """A logger that keeps the library's errors for our own message instead of printing them."""
-
-    class KeepingLogger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in {trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR}:
-                self.errors.append(message)
-
-    return KeepingLogger()
 
 
 def _network_flags(trt: Any, typing: Typing) -> int:
@@ -396,7 +382,7 @@ def _verified(builder: ModuleBuilder, data: bytes, request: BuildRequest, typing
     if cuda.device is None:
         return f"the engine cannot be loaded here: {cuda.reason}"
     trt: Any = builder.module
-    log = _logger(trt)
+    log = keeping_logger(trt)
     runtime = trt.Runtime(log)
     if request.options.dla_core is not None:
         runtime.DLA_core = request.options.dla_core

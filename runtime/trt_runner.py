@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, UnavailableError
 from .device_arrays import DeviceArray, device_views, stream_handle
 from .device_memory import DeviceMemory, captured
+from .keeping_logger import keeping_logger
 from .manifest import Manifest, TensorInfo
 from .runner import Array, BaseRunner, RunnerInfo, Tensors, agreed_tensors, bare_tensor
 
@@ -406,7 +407,7 @@ def load_engine(path: Path, manifest: Manifest | None, library: ModuleType, devi
     from ..commands import interrupts_deferred  # with it comes what only commands need
 
     trt: Any = library
-    log = _logger(trt)
+    log = keeping_logger(trt)
     runtime = _runtime(trt, log)
     # The library calls our logger: an exception raised there would come out as its own error messages.
     with interrupts_deferred():
@@ -447,21 +448,6 @@ def _pinned(memory: DeviceMemory, size_bytes: int) -> NDArray[np.uint8]:
     # At exit the driver may be gone already, and the memory goes with the process.
     weakref.finalize(raw, memory.free_pinned, address).atexit = False
     return np.ctypeslib.as_array(raw)
-
-
-def _logger(trt: Any) -> Any:
-    """A logger that keeps the library's errors for our own messages instead of printing them."""
-
-    class KeepingLogger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in {trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR}:
-                self.errors.append(" ".join(message.split()))
-
-    return KeepingLogger()
 
 
 def _runtime(trt: Any, log: Any) -> Any:

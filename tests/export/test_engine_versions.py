@@ -67,7 +67,7 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A machine with a GPU and TensorRT of a version: on("10.3.0") -> (builder, world)."""
 
     def machine(version: str) -> tuple[seam.Builder, Any]:
-        probe = CudaProbe("Orin", "found")
+        probe = CudaProbe("Orin", "found", compute_capability="8.7")
         monkeypatch.setattr(builders, "probe_cuda", lambda: probe)
         monkeypatch.setattr(module_build, "probe_cuda", lambda: probe)
         module: ModuleType = fake_tensorrt(version)
@@ -102,6 +102,8 @@ def test_a_build(version: str, precision: str, on: Any) -> None:
     assert [verbosity.name for verbosity in world.values("profiling_verbosity")] == ["DETAILED"]
     info = engine.info
     assert (info.builder_version, info.precision, info.typing) == (version.rsplit(maxsplit=1)[-1], precision, typing)
+    # An engine of TensorRT is for the GPU that it was built on.
+    assert info.compute_capabilities == (() if builder.name == "tensorrt-rtx" else ("8.7",))
     assert info.network_types is not None
     assert (info.network_types.half > 0) == (precision == "fp16")
     assert info.network_types.quantize == (2 if precision == "int8" else 0)

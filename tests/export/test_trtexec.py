@@ -121,7 +121,7 @@ def on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     def machine(banner: str) -> Machine:
         folder = tmp_path / "bin"
         folder.mkdir()
-        monkeypatch.setattr(builders, "probe_cuda", lambda: CudaProbe("Orin", "found"))
+        monkeypatch.setattr(builders, "probe_cuda", lambda: CudaProbe("Orin", "found", compute_capability="8.7"))
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         return Machine(folder, banner)
 
