@@ -1,7 +1,8 @@
 """Which blocks of a network may be int8: those whose labels survive it, found by trying.
 
-With every dense convolution in int8 the published networks for Cityscapes lose about a tenth of their labels. Each block
-is tried alone, then the fewest of the worst are kept in float16 with which enough labels are those of the float32 file.
+With every dense convolution in int8 the published networks for Cityscapes lose a tenth of their labels and more. Each
+block is tried alone, then the fewest of the worst are kept in float16 with which enough labels are those of the float32
+file.
 """
 
 import bisect

@@ -49,6 +49,7 @@ def test_types_are_in_the_graph_and_the_edges_stay(name: str, io: str) -> None:
             assert {types[name] for name in (*node.input, *node.output)} <= {TensorProto.FLOAT, TensorProto.UINT8}
         if node.op_type == "Resize":
             assert types[node.input[0]] == types[node.output[0]] == TensorProto.FLOAT16
+    onnx.checker.check_model(half, full_check=True)
     assert report.float16_operators > 100
     assert ("normalises pixels" in report.float32_operators) == (io == "deploy")
     assert half.ByteSize() < 0.65 * single.ByteSize()

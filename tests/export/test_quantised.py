@@ -22,7 +22,9 @@ from espnet_edge.export.half_precision import half_precision
 from espnet_edge.export.onnx_from_torch import OPSET
 from espnet_edge.export.operator_support import check_portable
 from espnet_edge.export.quantised import block_of, channel_scales, conv_sites, quantised
-from networks import ONE, detection, exported, multi_label
+from espnet_edge.model.registry import create_model
+from espnet_edge.runtime.images import load_photo
+from networks import ONE, detection, export_again, exported, multi_label
 from pictures import scene
 
 BASELINES = ("mobilenetv1", "mobilenetv2", "shufflenetv1", "shufflenetv2")
@@ -91,6 +93,7 @@ def test_every_runtime_takes_every_network(
 ) -> None:
     model = source()
     typed = precision(model)
+    onnx.checker.check_model(typed, full_check=True)
     assert (typed.opset_import[0].version, len(typed.opset_import)) == (OPSET, 1)
     check_portable(typed)
     assert list(typed.graph.input) == list(model.graph.input)
@@ -149,6 +152,18 @@ def test_a_dead_channel_gets_a_scale_that_is_not_zero() -> None:
     found = int8(model)
     logits = onnxruntime.InferenceSession(found.SerializeToString()).run(None, feed(model))[0]
     assert np.isfinite(logits).all()
+
+
+@pytest.mark.shared
+def test_a_published_checkpoint_has_a_dead_tensor(shared: Path) -> None:
+    """The reinforcement of level 3 gives zeros: there is nothing to take a range from, and nothing to divide by."""
+    network = create_model("seg", weights=shared / "weights" / "espnetv2_s_2.0_city_1024x512.pth")
+    model = onnx.load_from_string(export_again(network, "seg", "deploy", (96, 192)))
+    photo = load_photo(shared / "golden" / "seg" / "photos" / "sample2_512x256.png")[np.newaxis, 80:176, 160:352]
+    sites = conv_sites(model)
+    counts = count_values(model, sorted({site.input for site in sites}), [{"image": photo}])
+    dead = [site.weight for site in sites if int8_scale(counts[site.input]) is None]
+    assert dead == ["network.network.encoder.down3.reinforce.1.conv.weight"]
 
 
 def test_few_bits_cost_little_where_they_fit() -> None:
