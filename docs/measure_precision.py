@@ -23,18 +23,20 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 def measure(network: str, precision: Precision, weights: str, calibration: Path) -> dict[str, Any]:
-    """One export, without an engine, and what its proof says."""
+    """One export, with an engine by TensorRT-RTX, and what its proof says."""
     with tempfile.TemporaryDirectory() as folder:
         options = ExportOptions(
             model=network,
             out=Path(folder),
             weights=weights,
-            engine="none",
+            engine="tensorrt-rtx",
             precision=precision,
             calibration=calibration if precision == "int8" else None,
         )
         result = export(options, Progress())
     int8 = result.parity.int8
+    assert result.engine is not None
+    assert result.engine.engine is not None
     return {
         "network": result.manifest.name,
         "width_mult": result.manifest.width_mult,
@@ -42,6 +44,8 @@ def measure(network: str, precision: Precision, weights: str, calibration: Path)
         "random_weights": result.manifest.weights.random,
         "precision": precision,
         "bytes": result.manifest.file.bytes,
+        "engine_bytes": result.engine.file.bytes,
+        "engine_builder": f"{result.engine.engine.builder} {result.engine.engine.builder_version}",
         "inputs": len(result.parity.cases),
         "label_agreement": min(case.label_agreement for case in result.parity.cases),
         "max_abs_error": max(case.max_abs_error for case in result.parity.cases),
@@ -58,6 +62,7 @@ def row(figures: dict[str, Any]) -> str:
         f"`{figures['network']}` {figures['width_mult']:g}, {figures['dataset']}, {weights}",
         figures["precision"],
         f"{figures['bytes'] / 1e6:.2f}",
+        f"{figures['engine_bytes'] / 1e6:.2f}",
         f"{figures['max_abs_error']:.1e}",
         f"{1 - figures['min_cosine']:.0e}",
     ]
@@ -96,10 +101,19 @@ def main() -> None:
     page = FOLDER / "precision.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    header = (
-        "| network, weights | precision | MB | largest error | 1 - cosine | labels equal | all blocks int8 | held out "
-        "| int8 convolutions, MACs |\n|---|---|---|---|---|---|---|---|---|"
+    columns = (
+        "network, weights",
+        "precision",
+        "ONNX MB",
+        "engine MB",
+        "largest error",
+        "1 - cosine",
+        "labels equal",
+        "all blocks int8",
+        "held out",
+        "int8 convolutions, MACs",
     )
+    header = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
     table = "\n".join([header, *map(row, found)])
     page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 
