@@ -1,6 +1,7 @@
 """The language model from a checkpoint to files, and from files to a text."""
 
 import atexit
+import importlib.util
 import json
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import Tensor
 
 from conftest import Outcome
@@ -20,6 +22,7 @@ from espnet_edge.export import engine_from_onnx as seam
 from espnet_edge.export.batch import Batch, parse_batch
 from espnet_edge.export.build_options import BuildOptions
 from espnet_edge.export.cli import main as export_main
+from espnet_edge.export.half_precision import half_precision
 from espnet_edge.export.job import ExportOptions, export
 from espnet_edge.export.onnx_from_torch import onnx_from_torch
 from espnet_edge.export.parity import ParityReport
@@ -331,3 +334,38 @@ def test_a_manifest_that_lies_about_states(command: Command, tmp_path: Path) -> 
         outcome = command(run_main, "--engine", artefact, "--text", "sea")
         assert outcome.code in {2, 4}
         assert message in outcome.err
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_fp16_is_proven_over_all_steps(damaged: bool, tmp_path: Path) -> None:
+    """Weights and products are float16; the states, which are fed back, are computed in float32 as they come and go."""
+    model = onnx.load(exported(tmp_path))
+    half, found = half_precision(model)
+    assert list(half.graph.input) == list(model.graph.input)
+    assert list(half.graph.output) == list(model.graph.output)
+    assert found.float32_operators["makes answers and states of the last products"] > 20
+    assert half.ByteSize() < 0.6 * model.ByteSize()
+    if damaged:
+        tensor = next(t for t in half.graph.initializer if t.name.startswith("cells.1.recurrent.weight"))
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float16(1.2), tensor.name))
+    report = prove_sequence_parity(
+        trained(), half, batch=Batch(), onnx_sha256="", on_case=lambda _: None, precision="fp16"
+    )
+    assert report.passed != damaged
+    assert (report.precision, len(report.cases)) == ("fp16", 3)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="no TensorRT-RTX wheel for this platform")
+def test_an_engine_in_fp16(tmp_path: Path) -> None:
+    half, _ = half_precision(onnx.load(exported(tmp_path)))
+    builder = seam.find_builder("tensorrt-rtx")
+    assert isinstance(builder, seam.Builder)
+    engine = seam.engine_from_onnx(
+        builder,
+        half.SerializeToString(),
+        batch=Batch(),
+        compute_capabilities=("8.6", "8.9", "12.0"),
+        precision="fp16",
+    )
+    assert engine.info.precision == "fp16"
+    assert len(engine.data) > 100_000
