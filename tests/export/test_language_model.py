@@ -364,8 +364,8 @@ def test_an_engine_in_fp16(tmp_path: Path) -> None:
         builder,
         half.SerializeToString(),
         batch=Batch(),
-        compute_capabilities=("8.6", "8.9", "12.0"),
         precision="fp16",
+        options=BuildOptions(compute_capabilities=("8.6", "8.9", "12.0")),
     )
     assert engine.info.precision == "fp16"
     assert len(engine.data) > 100_000
