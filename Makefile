@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # On a Jetson: make export VENV_FLAGS=--system-site-packages, so that JetPack's TensorRT is seen.
 VENV_FLAGS ?=
+TEST_JOBS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -36,6 +37,7 @@ help: ## This list
 	@echo "  package: FORMAT=triton|deepstream (with IO=deepstream)  PACKAGE_OUT=build/FORMAT  MAX_BATCH=8"
 	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  DEVICE=cpu|cuda  THREADS=2  ROUNDS=5  ITERATIONS=10"
 	@echo "  doctor: FILE=seg.trt"
+	@echo "  test:   TEST_JOBS=2"
 	@echo "  all:    PYTHON=python3  VENV=.venv  VENV_FLAGS=--system-site-packages (on a Jetson)"
 
 install: $(VENV)/.installed ## Make .venv with everything that export and bench need, at pinned versions
@@ -56,8 +58,9 @@ $(ARTEFACT): | $(VENV)/.installed
 doctor: $(VENV)/.installed ## What this machine can build, run and measure; FILE=seg.trt: what a file is, and whether it fits
 	$(BIN)/espnet-doctor $(if $(FILE),'$(FILE)')
 
+# One process for each job, of one thread: products this small take longer to share out than to compute.
 test: $(VENV)/.installed-dev ## All tests that this machine can run
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --numprocesses $(TEST_JOBS) --dist loadfile
 
 test-gpu: $(VENV)/.installed-dev ## The tests that need an NVIDIA GPU, and with TensorRT those that need it
 	$(BIN)/python -m pytest tests -m 'gpu or tensorrt'
