@@ -46,7 +46,6 @@ def new_app() -> typer.Typer:
 def run(app: typer.Typer, program: str) -> None:
     """Run `app` as the command `program` and exit with its code: see `errors`, 130 when interrupted."""
     _interrupted.clear()
-    _interrupted.clear()
     with _handled_by(_raise_interrupt):
         sys.exit(_exit_code_of(lambda: app(standalone_mode=False, prog_name=program), program))
 

@@ -51,6 +51,8 @@ def parse_compute_capabilities(text: str) -> tuple[str, ...]:
     parts = tuple(part.strip() for part in text.split(","))
     if not all(re.fullmatch(r"\d{1,2}\.\d", part) for part in parts):
         raise InputError(f"--compute-capability {text!r}: give numbers such as 8.6, several with commas")
+    if len(set(parts)) < len(parts):
+        raise InputError(f"--compute-capability {text}: a number stands there twice; name each once")
     return parts
 
 
@@ -63,6 +65,8 @@ def parse_compatible(text: str) -> tuple[str, ...]:
     parts = tuple(part.strip() for part in text.split(","))
     if unknown := [part for part in parts if part not in COMPATIBLE]:
         raise InputError(f"--compatible {unknown[0]!r} is unknown; there are {', '.join(COMPATIBLE)}")
+    if len(set(parts)) < len(parts):
+        raise InputError(f"--compatible {text}: a word stands there twice; name each once")
     if {WITH_AMPERE_PLUS, WITH_SAME_CAPABILITY} <= set(parts):
         raise InputError(f"--compatible {text}: {WITH_AMPERE_PLUS} and {WITH_SAME_CAPABILITY} exclude each other")
     return parts

@@ -166,8 +166,8 @@ def export_command(
         str | None,
         typer.Option(
             metavar="version,ampere+,same-compute-capability",
-            help="Engine: also for newer TensorRT versions, for Ampere and newer GPUs, or for GPUs of the same compute "
-            "capability. Such engines are slower.",
+            help="Engine: also for newer TensorRT versions, in programs that load the older lean runtime; for Ampere "
+            "and newer GPUs; or for GPUs of the same compute capability. Such engines are slower.",
         ),
     ] = None,
     photo: Annotated[
@@ -185,7 +185,8 @@ def export_command(
 
     Writes NAME.onnx, its manifest NAME.onnx.json, the proof NAME.parity.json and, where an engine can be built,
     NAME.trt and NAME.trt.json. With FILE.onnx in place of a network, FILE.trt and FILE.trt.json alone. The files appear
-    together at the end; an export that fails changes nothing.
+    together at the end; an export that fails leaves them as they were. What speaks of a failure is kept:
+    NAME.parity.failed.json, NAME.trtexec.log.
     """
     from .batch import parse_batch
     from .build_options import BuildOptions, parse_compatible, parse_compute_capabilities
@@ -193,11 +194,11 @@ def export_command(
 
     started = time.monotonic()
     build = BuildOptions(
-        compute_capabilities=parse_compute_capabilities(compute_capability) if compute_capability else (),
+        compute_capabilities=parse_compute_capabilities(compute_capability) if compute_capability is not None else (),
         workspace_mib=workspace,
         timing_cache=timing_cache,
         dla_core=dla,
-        compatible=parse_compatible(compatible) if compatible else (),
+        compatible=parse_compatible(compatible) if compatible is not None else (),
     )
     if Path(model).suffix == ".onnx":
         _build_only(context, Path(model), out, batch, precision, engine, build, json_file, started)

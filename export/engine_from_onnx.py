@@ -20,6 +20,7 @@ from .trtexec_build import build_with_trtexec, check_trtexec, trtexec_typings
 
 __all__ = ["BUILDERS", "Builder", "Engine", "check_build", "engine_from_onnx", "find_builder"]
 
+_MAX_WORKSPACE_MIB = 1 << 20  # a TiB, more than any GPU has; the library takes no number beyond 64 bits of bytes
 _DEFAULTS, _SILENT = BuildOptions(), Progress()
 
 
@@ -30,8 +31,8 @@ def check_build(builder: Builder, options: BuildOptions, *, batch: Batch, precis
         InputError: an option that this builder does not have, or that excludes another.
         UnavailableError: the hardware does not have what was asked for.
     """
-    if options.workspace_mib is not None and options.workspace_mib < 1:
-        raise InputError(f"--workspace {options.workspace_mib}: give MiB, at least 1")
+    if options.workspace_mib is not None and not 1 <= options.workspace_mib <= _MAX_WORKSPACE_MIB:
+        raise InputError(f"--workspace {options.workspace_mib}: give MiB, 1 to {_MAX_WORKSPACE_MIB}")
     if options.dla_core is not None and (batch.is_dynamic or precision == "fp32"):
         found = "a free batch" if batch.is_dynamic else "fp32"
         raise InputError(f"--dla is for one fixed batch in fp16 or int8, and this is {found}: leave --dla out")

@@ -52,25 +52,52 @@ def build_engine(options: EngineOptions, progress: Progress) -> EngineResult:
     check_build(builder, options.build, batch=batch, precision=manifest.precision)
     with staged(options.out) as folder:
         progress.step(f"engine ({builder.name} {builder.version})")
-        artefact = folder / engine_path(options).name
-        engine = engine_from_onnx(
-            builder,
+        described = write_engine(
+            folder / engine_path(options).name,
+            manifest,
             options.onnx.read_bytes(),
+            builder=builder,
             batch=batch,
-            precision=manifest.precision,
             options=options.build,
-            inputs=manifest.inputs,
             progress=progress,
-            log_file=trtexec_log(artefact, options.out),
+            out=options.out,
         )
-        artefact.write_bytes(engine.data)
-        # The proof was made with the ONNX file, so the engine's manifest names it as that file's, not as its own.
-        described = manifest.model_copy(update={"file": file_info(artefact), "engine": engine.info, "parity": None})
-        described.write(artefact)
         _take_vocabulary(manifest, options, folder)
         progress.step("files")
         names = sorted(path.name for path in folder.iterdir())
     return EngineResult(tuple(options.out / name for name in names), described)
+
+
+def write_engine(
+    artefact: Path,
+    manifest: Manifest,
+    model: bytes,
+    *,
+    builder: Builder,
+    batch: Batch,
+    options: BuildOptions,
+    progress: Progress,
+    out: Path,
+) -> Manifest:
+    """Build `artefact` from the ONNX file `model` with this `manifest`, and write the engine's own beside it.
+
+    `out` is where the files go in the end, and trtexec's output at once. Raises what `engine_from_onnx` does.
+    """
+    engine = engine_from_onnx(
+        builder,
+        model,
+        batch=batch,
+        precision=manifest.precision,
+        options=options,
+        inputs=manifest.inputs,
+        progress=progress,
+        log_file=trtexec_log(artefact, out),
+    )
+    artefact.write_bytes(engine.data)
+    # The proof was made with the ONNX file, so the engine's manifest names it as that file's, not as its own.
+    described = manifest.model_copy(update={"file": file_info(artefact), "engine": engine.info, "parity": None})
+    described.write(artefact)
+    return described
 
 
 def artefact_paths(options: EngineOptions) -> list[Path]:
@@ -133,7 +160,7 @@ def _take_vocabulary(manifest: Manifest, options: EngineOptions, folder: Path) -
     words = manifest.vocabulary
     if words is None or options.out.resolve() == options.onnx.parent.resolve():
         return
-    source = options.onnx.with_name(Path(words.name).name)
+    source = options.onnx.with_name(words.name)
     if not source.is_file():
         raise InputError(f"{source}: the manifest of {options.onnx} names it, and it is not there; copy it, too")
     if (found := sha256_of(source)) != words.sha256:

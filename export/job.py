@@ -46,8 +46,8 @@ from ..version import __version__
 from .batch import Batch
 from .build_options import BuildOptions
 from .calibration import Calibration, read_calibration
-from .engine_from_onnx import Builder, Engine, check_build, engine_from_onnx, find_builder
-from .engine_job import trtexec_log
+from .engine_from_onnx import Builder, check_build, find_builder
+from .engine_job import write_engine
 from .half_precision import half_precision
 from .onnx_from_torch import IR_VERSION, OPSET, onnx_from_torch
 from .parity import ParityCase, ParityReport, parity_inputs, picture_inputs, prove_parity, with_int8
@@ -192,7 +192,16 @@ def export(options: ExportOptions, progress: Progress) -> ExportResult:
         engine = None
         if isinstance(builder, Builder):
             progress.step(f"engine ({builder.name} {builder.version})")
-            engine = _write_engine(folder, target, manifest, builder, artefact.read_bytes(), options, progress)
+            engine = write_engine(
+                folder / f"{target.name}.trt",
+                manifest,
+                artefact.read_bytes(),
+                builder=builder,
+                batch=target.batch,
+                options=options.build,
+                progress=progress,
+                out=options.out,
+            )
         progress.step("files")
         names = sorted(path.name for path in folder.iterdir())
     (options.out / _failed_report_name(target)).unlink(missing_ok=True)
@@ -467,6 +476,7 @@ def _proven(
         one = Batch(*[target.batch.minimum] * 3)
         held_out = proof(picture_inputs(target.spec, target.io, one, unseen)) if unseen else None
         report = with_int8(report, held_out, typed.int8)
+        _warn_of_unseen_photos(report, progress)
     else:
         report = proof(parity_inputs(target.spec, target.io, target.image_size, target.batch, photos))
     report = report.model_copy(update={"half_precision": typed.half_precision})
@@ -474,6 +484,17 @@ def _proven(
         return report
     failed = _write_failed(out, target, report)
     raise CheckError(f"{_what_missed(report)}; nothing was exported, all figures are in {failed}")
+
+
+def _warn_of_unseen_photos(report: ParityReport, progress: Progress) -> None:
+    """Say so where photos that took no part in the choice keep fewer labels than it was made for."""
+    assert report.int8 is not None
+    found, wanted = report.int8.held_out_agreement, report.int8.min_agreement
+    if found is not None and found < wanted:
+        progress.warn(
+            f"labels equal {found:.4f} on photos that took no part in the choice, {wanted:g} was asked for on those "
+            "that did: give more photos, or a higher --min-agreement"
+        )
 
 
 def _write_failed(out: Path, target: _Target, report: ParityReport) -> Path:
@@ -509,33 +530,6 @@ def _quantisation(report: Int8Report) -> QuantisationInfo:
         kept_blocks=tuple(block.name for block in report.blocks if block.kept),
         calibration_pictures=len(report.calibration_pictures),
     )
-
-
-def _write_engine(
-    folder: Path,
-    target: _Target,
-    manifest: Manifest,
-    builder: Builder,
-    model: bytes,
-    options: ExportOptions,
-    progress: Progress,
-) -> Manifest:
-    artefact = folder / f"{target.name}.trt"
-    engine: Engine = engine_from_onnx(
-        builder,
-        model,
-        batch=target.batch,
-        precision=manifest.precision,
-        options=options.build,
-        inputs=manifest.inputs,
-        progress=progress,
-        log_file=trtexec_log(artefact, options.out),
-    )
-    artefact.write_bytes(engine.data)
-    # The proof was made with the ONNX file, so the engine's manifest names it as that file's, not as its own.
-    described = manifest.model_copy(update={"file": file_info(artefact), "engine": engine.info, "parity": None})
-    described.write(artefact)
-    return described
 
 
 def _warn_of_old_engine(engine: Path, manifest: Manifest, progress: Progress) -> None:

@@ -59,6 +59,11 @@ def check_module(builder: ModuleBuilder, options: BuildOptions) -> None:
             f"--compute-capability {unknown[0]}: {title} has {', '.join(known)}; for another GPU build with TensorRT "
             "on the device itself"
         )
+    if options.compatible and known:
+        raise InputError(
+            f"--compatible {','.join(options.compatible)}: {title} builds for its own version and the GPUs of "
+            "--compute-capability; leave it out, or build with TensorRT"
+        )
     for word in options.compatible:
         if not _has_compatibility(trt, word):
             raise InputError(f"--compatible {word}: {title} has no such engines; leave it out, or use a newer TensorRT")
@@ -242,10 +247,9 @@ def _check_timing_cache(builder: ModuleBuilder, config: Any, options: BuildOptio
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
-    if deprecations := [warning for warning in told if issubclass(warning.category, DeprecationWarning)]:
+    if any(issubclass(warning.category, DeprecationWarning) for warning in told):
         raise InputError(
-            f"--timing-cache {options.timing_cache}: {builder.name} {builder.version} keeps no timings "
-            f"({deprecations[0].message}); leave it out"
+            f"--timing-cache {options.timing_cache}: {builder.name} {builder.version} keeps no timings; leave it out"
         )
 
 
@@ -372,6 +376,11 @@ class Phases:
         return self._most
 
 
+def _may_be_for_elsewhere(builder: ModuleBuilder, options: BuildOptions) -> bool:
+    """Whether the engine may be one for other GPUs, or for programs that load the runtime of another version."""
+    return bool(known_capabilities(builder)) or WITH_VERSIONS in options.compatible
+
+
 def _verified(builder: ModuleBuilder, data: bytes, request: BuildRequest, typing: Typing) -> LayerPrecisions | str:
     """In what the layers of the engine compute, or why that cannot be told here.
 
@@ -388,7 +397,11 @@ def _verified(builder: ModuleBuilder, data: bytes, request: BuildRequest, typing
         runtime.DLA_core = request.options.dla_core
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
-        return f"the engine cannot be loaded here: {'; '.join(log.errors) or 'the library gave no reason'}"
+        problem = f"the engine cannot be loaded here: {'; '.join(log.errors) or 'the library gave no reason'}"
+        if not _may_be_for_elsewhere(builder, request.options):
+            raise CheckError(f"{builder.name} {builder.version} built an engine, but {problem}; nothing was written")
+        request.progress.warn(f"{problem}; its precision could not be checked")
+        return problem
     inspector = engine.create_engine_inspector()
     found = layer_precisions(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
     if found is None:

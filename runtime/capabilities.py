@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .compatibility import RTX_CAPABILITIES, is_newest
 from .cuda_probe import CudaProbe, probe_cuda
+from .device_memory import PROVIDERS
 from .probes import (
     LIBRARIES,
     Finding,
@@ -19,7 +20,6 @@ from .probes import (
 # What espnet-bench measures in this version.
 MEASURES = ("latency",)
 NOT_YET_MEASURED = ("power", "memory")
-_MEMORY_PROVIDERS = ("cuda-python", "pycuda", "torch")
 _GPU = "CUDA GPU"
 
 Answers = Mapping[str, LibraryAnswer]
@@ -116,12 +116,12 @@ def _lack_of_cuda(answers: Answers) -> Lacks:
 
 
 def _lack_of_provider(answers: Answers) -> Lacks:
-    there = [name for name in _MEMORY_PROVIDERS if answers[name].version is not None]
+    there = [name for name in PROVIDERS if answers[name].version is not None]
     if any(name != "torch" or answers[name].answer.startswith("CUDA") for name in there):
         return []
     return [
         (
-            f"none of {', '.join(_MEMORY_PROVIDERS)} is there that reaches the GPU's memory",
+            f"none of {', '.join(PROVIDERS)} is there that reaches the GPU's memory",
             "see cuda-python above",
         )
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .cuda_probe import CudaProbe
-from .plan import TENSORRT_RTX, TITLES, Version, parse_version, version_text
+from .plan import TENSORRT, TENSORRT_RTX, TITLES, Version, parse_version, version_text
 
 # What a TensorRT-RTX engine runs on that was built for no GPU in particular: these "and later", without Turing.
 RTX_PORTABLE = ("8.0", "8.6", "8.9", "12.0")
@@ -113,7 +113,7 @@ def _covers(engine: BuiltEngine, present: str) -> bool:
     assert engine.compute_capabilities is not None
     if present in engine.compute_capabilities:
         return True
-    if WITH_AMPERE_PLUS in engine.compatible:
+    if WITH_AMPERE_PLUS in engine.compatible and engine.builder == TENSORRT:
         return parse_version(present) >= _AMPERE
     return engine.and_later and is_newest(present)
 

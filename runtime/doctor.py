@@ -195,6 +195,9 @@ def _onnx_diagnosis(path: Path, facts: FileFacts, sidecar: _Sidecar) -> Diagnosi
     from .runner import available_runtimes
 
     runtimes = available_runtimes()
+    if sidecar.trusted is None or sidecar.trusted.precision != "fp32":
+        # PyTorch runs the network that the manifest names, in float32, not the file.
+        runtimes = tuple(name for name in runtimes if name != "torch")
     lines = _facts(facts, sidecar, None)
     lines["here"] = f"it runs in {', '.join(runtimes)}" if runtimes else "nothing runs it"
     if runtimes:
@@ -340,13 +343,13 @@ def _options(manifest: Manifest | None, engine: BuiltEngine, machine: EngineMach
     if engine.builder == TENSORRT_RTX and not other_builder:
         wanted = _capabilities_to_build(engine, machine)
         if wanted:
-            yield f"--compute-capability {','.join(wanted)}"
+            yield f"--compute-capability {shlex.quote(','.join(wanted))}"
     if info is not None and info.profile is not None:
         yield f"--batch {info.profile.minimum},{info.profile.optimum},{info.profile.maximum}"
     if info is not None and info.dla_core is not None:
         yield f"--dla {info.dla_core}"
     if engine.compatible:
-        yield f"--compatible {','.join(engine.compatible)}"
+        yield f"--compatible {shlex.quote(','.join(engine.compatible))}"
 
 
 def _capabilities_to_build(engine: BuiltEngine, machine: EngineMachine) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ that is checked before anything of the file is parsed: an engine is native code.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import CheckError, InputError
 from ..files import sha256_of, write_text
@@ -22,6 +22,9 @@ Side = Annotated[int, Field(ge=1, le=65_536)]
 Level = Annotated[int, Field(ge=0, le=255)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+# These become parts of commands that people are told to run.
+ComputeCapability = Annotated[str, Field(pattern=r"^\d{1,2}\.\d{1,2}$")]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]{0,39}$")]
 Precision = Literal["fp32", "fp16", "int8"]
 
 # What the host may have to do with the outputs, by task; `Postprocessing` says what each means.
@@ -54,6 +57,12 @@ class TensorInfo(_Record):
     shape: tuple[int | str, ...]
     layout: str
     meaning: str
+
+    @model_validator(mode="after")
+    def _layout_fits(self) -> "TensorInfo":
+        if self.shape and self.batch_axis >= len(self.shape):
+            raise ValueError(f"layout {self.layout[:20]!r} has its batch beyond the {len(self.shape)} dimensions")
+        return self
 
     @property
     def batch_axis(self) -> int:
@@ -141,10 +150,17 @@ class OnnxInfo(_Record):
     ir_version: int
 
 
+def _plain_name(name: str) -> str:
+    """A name that leads nowhere else: a manifest may come from anywhere."""
+    if name in {"", ".", ".."} or not set(name).isdisjoint("/\\\0"):
+        raise ValueError(f"{name[:40]!r} is not the name of a file beside it")
+    return name
+
+
 class FileInfo(_Record):
     """A file beside this manifest."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_plain_name)]
     sha256: str
     bytes: int
 
@@ -188,13 +204,13 @@ class EngineInfo(_Record):
     builder: str
     builder_version: str
     precision: Precision
-    compute_capabilities: tuple[str, ...]
+    compute_capabilities: tuple[ComputeCapability, ...]
     device: str | None
     profile: Profile | None
     typing: Literal["strong", "weak"] | None = None
     workspace_mib: int | None = None
     dla_core: int | None = None
-    compatible: tuple[str, ...] = ()
+    compatible: tuple[Word, ...] = ()
     network_types: NetworkTypes | None = None
     verified_precision: LayerPrecisions | None = None
     not_verified: str | None = None
@@ -257,7 +273,9 @@ class Manifest(_Record):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Manifest":
-        """Pre-processing gives what the first input takes, which is laid out as NHWC or NCHW."""
+        """Inputs have a batch, and pre-processing gives what the first takes, which is laid out as NHWC or NCHW."""
+        if scalars := [tensor.name for tensor in self.inputs if not tensor.shape]:
+            raise ValueError(f"input {scalars[0]} has no dimensions")
         if (self.preprocessing is None) != (self.task == "language_modelling"):
             found = "missing" if self.preprocessing is None else "there"
             raise ValueError(f"preprocessing is {found}, which does not go with {self.task}")

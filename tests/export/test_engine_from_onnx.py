@@ -72,11 +72,11 @@ def test_every_network_builds_for_every_rtx_gpu(name: str) -> None:
 @needs_rtx
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_parser_keeps_the_types_of_the_file(precision: str) -> None:
-    info = build(typed_model(precision), precision=precision, workspace_mib=64, compatible=("ampere+",)).info
+    info = build(typed_model(precision), precision=precision, workspace_mib=64).info
     assert info.network_types is not None
     assert (info.network_types.half > 0) == (precision == "fp16")
     assert (info.network_types.quantize > 0) == (info.network_types.dequantize > 0) == (precision == "int8")
-    assert (info.precision, info.workspace_mib, info.compatible) == (precision, 64, ("ampere+",))
+    assert (info.precision, info.workspace_mib) == (precision, 64)
 
 
 @needs_rtx
@@ -88,8 +88,11 @@ def test_a_file_in_other_types_is_refused() -> None:
 
 @needs_rtx
 def test_what_the_library_does_not_do_is_refused() -> None:
-    with pytest.raises(InputError, match=r"--timing-cache timings: tensorrt-rtx [\d.]+ keeps no timings \(.*no-ops"):
+    with pytest.raises(InputError, match=r"--timing-cache timings: tensorrt-rtx [\d.]+ keeps no timings; leave it out"):
         build(typed_model("fp32"), timing_cache=Path("timings"))
+    for too_much in (0, (1 << 20) + 1, 1 << 44):
+        with pytest.raises(InputError, match=f"--workspace {too_much}: give MiB, 1 to 1048576"):
+            build(typed_model("fp32"), workspace_mib=too_much)
     with pytest.raises(UnavailableError, match=r"--dla 0: tensorrt-rtx [\d.]+ reports 0 DLA cores"):
         build(typed_model("fp16"), precision="fp16", dla_core=0)
 
@@ -194,6 +197,8 @@ def test_batches_are_numbers() -> None:
 
 def test_compute_capabilities_are_numbers() -> None:
     assert parse_compute_capabilities("8.6, 12.0") == ("8.6", "12.0")
+    with pytest.raises(InputError, match="a number stands there twice"):
+        parse_compute_capabilities("8.6,8.9,8.6")
     for text in ("86", "ampere", "8.6,", ""):
         with pytest.raises(InputError, match="give numbers such as"):
             parse_compute_capabilities(text)

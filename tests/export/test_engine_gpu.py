@@ -63,6 +63,9 @@ def test_timings_are_kept(builder: seam.Builder, tmp_path: Path) -> None:
 
 
 def test_compatible_engines(builder: seam.Builder) -> None:
+    info = build(builder, "fp32", compatible=("ampere+",)).info
+    assert info.verified_precision is not None
+    assert info.verified_precision.layers > 0
     assert build(builder, "fp32", compatible=("version", "ampere+")).data
 
 

@@ -327,7 +327,7 @@ def test_a_manifest_that_lies_about_states(command: Command, tmp_path: Path) -> 
             {"preprocessing": None, "task": "segmentation"},
             "preprocessing is missing, which does not go with segmentation",
         ),
-        ({"vocabulary": {**honest["vocabulary"], "name": "../../words.txt"}}, "no such file"),
+        ({"vocabulary": {**honest["vocabulary"], "name": "../../words.txt"}}, "is not the name of a file beside it"),
     ]
     for changes, message in lies:
         path.write_text(json.dumps({**honest, **changes}))

@@ -36,8 +36,10 @@ def trt(version: str, capability: str | None = "8.7", *compatible: str, device: 
     return BuiltEngine("tensorrt", parse_version(version), capabilities, device=device, compatible=compatible)
 
 
-def rtx(*capabilities: str, and_later: bool = False, version: str = "1.7.1.116") -> BuiltEngine:
-    return BuiltEngine("tensorrt-rtx", parse_version(version), capabilities, and_later)
+def rtx(
+    *capabilities: str, and_later: bool = False, version: str = "1.7.1.116", compatible: tuple[str, ...] = ()
+) -> BuiltEngine:
+    return BuiltEngine("tensorrt-rtx", parse_version(version), capabilities, and_later, None, compatible)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,7 @@ def rtx(*capabilities: str, and_later: bool = False, version: str = "1.7.1.116")
         (rtx("8.0", "8.6", and_later=True), machine(gpu("13.0"), "1.7.1.116", "tensorrt-rtx"), []),
         (rtx("8.0", "8.6", and_later=True), machine(gpu("9.0"), "1.7.1.116", "tensorrt-rtx"), ["capability"]),
         (rtx("8.0", "8.6", and_later=True), machine(ORIN, "1.7.1.116", "tensorrt-rtx"), ["capability"]),
+        (rtx("8.6", compatible=("ampere+",)), machine(gpu("9.0"), "1.7.1.116", "tensorrt-rtx"), ["capability"]),
         (rtx("12.0"), machine(gpu("13.0"), "1.7.1.116", "tensorrt-rtx"), ["capability"]),
     ],
 )

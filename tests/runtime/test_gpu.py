@@ -10,8 +10,10 @@ import onnxruntime
 import pytest
 import torch
 
-from espnet_edge.errors import InputError, UnavailableError
+from espnet_edge.errors import UnavailableError
 from espnet_edge.runtime import open_runner
+from espnet_edge.runtime.compatibility import RTX_PORTABLE, is_newest
+from espnet_edge.runtime.cuda_probe import probe_cuda
 from espnet_edge.runtime.device_memory import PROVIDERS, open_memory
 from espnet_edge.runtime.manifest import load_manifest
 from espnet_edge.runtime.trt_runner import TrtRunner, load_engine
@@ -168,13 +170,13 @@ def test_time_on_the_gpu(engine):
 def test_an_engine_of_tensorrt_rtx(exported):
     pytest.importorskip("tensorrt_rtx")
     engine = exported("tensorrt-rtx") / "seg.trt"
-    try:
-        runner = open_runner(engine)
-    except InputError as error:
-        if "cannot load it" not in str(error):
-            raise
-        pytest.skip(f"probably not a GPU of TensorRT-RTX: {error}")
-    with runner:
+    present = probe_cuda().compute_capability
+    assert present is not None
+    if present not in RTX_PORTABLE and not is_newest(present):
+        with pytest.raises(UnavailableError, match=f"it is not for sm {present}"):
+            open_runner(engine)
+        return
+    with open_runner(engine) as runner:
         for batch in (1, 3):
             image = photos(batch)
             assert np.mean(runner.infer({"image": image})["labels"] == on_cpu(engine, image)) >= LEAST_AGREEMENT

@@ -6,6 +6,8 @@ import pytest
 from espnet_edge.errors import CheckError, InputError
 from espnet_edge.runtime.manifest import file_info, load_manifest, manifest_path, read_manifest
 
+IMAGE = {"name": "image", "dtype": "uint8", "shape": (1, 8, 16, 3), "layout": "NHWC", "meaning": ""}
+
 
 @pytest.fixture
 def artefact(conv_artefact):
@@ -27,6 +29,32 @@ def test_a_manifest_comes_back_as_written(artefact):
 
 def test_path_keeps_the_whole_name(tmp_path):
     assert manifest_path(tmp_path / "seg.onnx").name == "seg.onnx.json"
+
+
+ENGINE = {"builder": "tensorrt", "builder_version": "10.3.0", "precision": "fp32", "device": None, "profile": None}
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"inputs": [{**IMAGE, "layout": "XXXXXXXXXXN"}]}, "its batch beyond the 4 dimensions"),
+        ({"inputs": [{**IMAGE, "shape": (), "layout": ""}]}, "input image has no dimensions"),
+        *(
+            ({"vocabulary": {"name": name, "sha256": "", "bytes": 0}}, "not the name of a file beside it")
+            for name in ("", ".", "..", "../words.txt", "/etc/passwd", "a\\b", "a\0b")
+        ),
+        ({"engine": {**ENGINE, "compute_capabilities": ["$(touch x)"]}}, "compute_capabilities.0"),
+        ({"engine": {**ENGINE, "compute_capabilities": ["8.6\n"]}}, "compute_capabilities.0"),
+        ({"engine": {**ENGINE, "compute_capabilities": [], "compatible": ["version; touch x #"]}}, "compatible.0"),
+    ],
+)
+def test_what_would_lead_astray_is_no_manifest(artefact, fields, problem):
+    """Numbers that index other numbers, names that become paths, words that become parts of commands."""
+    change(artefact, **fields)
+    with pytest.raises(CheckError, match="not a manifest, ") as caught:
+        load_manifest(artefact)
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_file(tmp_path):

@@ -210,9 +210,11 @@ def test_what_is_not_a_file_is_the_users_error(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "pipe")  # opening one would wait for ever
-    for path in (tmp_path, tmp_path / "none", tmp_path / "pipe"):
+    for path in (tmp_path / "none", tmp_path / "pipe"):
         with pytest.raises(InputError, match="no such file"):
             read_file_facts(path)
+    with pytest.raises(InputError, match="a folder; name the engine or ONNX file in it"):
+        read_file_facts(tmp_path)
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
