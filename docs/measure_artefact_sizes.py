@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from espnet_edge.export.job import ExportOptions, Progress, export
+from espnet_edge.export import ExportOptions, Progress, export
 from espnet_edge.files import write_text
 from espnet_edge.model.published_figures import PublishedFigure, published_figures
 from espnet_edge.model.registry import list_models

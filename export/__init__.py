@@ -7,8 +7,9 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .build_options import BuildOptions
     from .engine_job import EngineOptions, EngineResult, build_engine
-    from .job import ExportOptions, ExportResult, export
+    from .job import ExportResult, export
     from .progress import Progress
+    from .target import ExportOptions
 
 __all__ = [
     "BuildOptions",
@@ -24,8 +25,9 @@ __all__ = [
 _MODULES = {
     ".build_options": ("BuildOptions",),
     ".engine_job": ("EngineOptions", "EngineResult", "build_engine"),
-    ".job": ("ExportOptions", "ExportResult", "export"),
+    ".job": ("ExportResult", "export"),
     ".progress": ("Progress",),
+    ".target": ("ExportOptions",),
 }
 
 __getattr__ = lazy_names(__name__, {name: module for module, names in _MODULES.items() for name in names})

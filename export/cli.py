@@ -204,7 +204,8 @@ def export_command(
         _build_only(context, Path(model), out, batch, precision, engine, build, json_file, started)
         return
     with libraries_of_extra("export", "espnet-export"):
-        from .job import ExportOptions, artefact_paths, export, parse_size
+        from .job import artefact_paths, export
+        from .target import ExportOptions, parse_size
     options = ExportOptions(
         model=model,
         out=out,

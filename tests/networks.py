@@ -10,8 +10,8 @@ from typing import Any
 import onnx
 from torch import nn
 
+from espnet_edge.export import ExportOptions, export
 from espnet_edge.export.batch import Batch
-from espnet_edge.export.job import ExportOptions, export
 from espnet_edge.export.onnx_from_torch import onnx_from_torch
 from espnet_edge.export.progress import Progress
 from espnet_edge.export.rewrite import rewritten

@@ -18,12 +18,12 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from conftest import Outcome
+from espnet_edge.export import ExportOptions, export
 from espnet_edge.export import engine_from_onnx as seam
 from espnet_edge.export.batch import Batch, parse_batch
 from espnet_edge.export.build_options import BuildOptions
 from espnet_edge.export.cli import main as export_main
 from espnet_edge.export.half_precision import half_precision
-from espnet_edge.export.job import ExportOptions, export
 from espnet_edge.export.onnx_from_torch import onnx_from_torch
 from espnet_edge.export.parity import ParityReport
 from espnet_edge.export.progress import Progress

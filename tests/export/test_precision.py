@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from conftest import Outcome
-from espnet_edge.export import job
+from espnet_edge.export import ExportOptions, job
 from espnet_edge.export.cli import main
 from espnet_edge.export.onnx_from_torch import Batch
 from espnet_edge.export.parity import equal_answers, picture_inputs
@@ -128,7 +128,7 @@ def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export at fp32, made once; also before any test has its own cache, as random weights need none."""
     folder = tmp_path_factory.mktemp("fp32")
     job.export(
-        job.ExportOptions(model="seg", out=folder, width_mult=0.5, size=(64, 64), weights="random", engine="none"),
+        ExportOptions(model="seg", out=folder, width_mult=0.5, size=(64, 64), weights="random", engine="none"),
         job.Progress(),
     )
     return folder

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from conftest import Outcome
+from espnet_edge.export import ExportOptions, export
 from espnet_edge.export.batch import Batch, parse_batch
 from espnet_edge.export.cli import main as export_main
-from espnet_edge.export.job import ExportOptions, export
 from espnet_edge.export.parity import ParityReport, parity_inputs, prove_parity
 from espnet_edge.export.progress import Progress
 from espnet_edge.model.deploy import Normalise
