@@ -88,6 +88,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP) --editable '.[export,openvino]'
 	@$(PIP) --editable '.[rtx]' || \
 		echo "TensorRT-RTX is not installed (no wheel for this platform, or see above): no engines without TensorRT."
+	@$(PIP) --editable '.[cuda]' || \
+		echo "cuda-python is not installed (see above): engines run through PyTorch's CUDA, or see docs/gpu.md."
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

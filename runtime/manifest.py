@@ -350,7 +350,7 @@ def read_manifest(artefact: Path) -> Manifest:
     if not path.is_file():
         raise CheckError(
             f"{artefact}: no manifest {path.name} beside it; export it again with espnet-export, "
-            "or pass --trust if you know where the file is from"
+            "or pass --trust if you know where the file is from; espnet-doctor says what it is"
         )
     if (size := path.stat().st_size) > _MAX_MANIFEST_BYTES:
         raise CheckError(f"{path}: {size} bytes, a manifest has at most {_MAX_MANIFEST_BYTES}; export again")
