@@ -16,7 +16,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Files have the short name of a network: seg for espnetv2_seg.
 ARTEFACT := $(OUT)/$(patsubst eru_%,%,$(patsubst espnetv2_%,%,$(MODEL))).onnx
 # Every variable becomes the option of the same name; one that is not set leaves the command's default.
-EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS VOCABULARY IO PRECISION CALIBRATION MIN_AGREEMENT ENGINE,\
+EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS VOCABULARY IO PRECISION CALIBRATION MIN_AGREEMENT ENGINE \
+	COMPUTE_CAPABILITY WORKSPACE TIMING_CACHE DLA COMPATIBLE,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z_ a-z-) '$($(option))'))
 PACKAGE_OPTIONS := $(if $(MAX_BATCH),--max-batch '$(MAX_BATCH)')
 BENCH_OPTIONS := $(foreach option,RUNTIME DEVICE THREADS ROUNDS ITERATIONS,\
@@ -33,7 +34,8 @@ help: ## This list
 	@echo "  export: MODEL=seg|cls|det|lm|mobilenetv1|...  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc|coco  SIZE=512x1024 (HEIGHTxWIDTH)"
 	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  VOCABULARY=FILE  IO=deploy|raw|deepstream"
 	@echo "          PRECISION=fp32|fp16|int8  CALIBRATION=DIR  MIN_AGREEMENT=0.98 (int8)"
-	@echo "          ENGINE=auto|none|tensorrt|trtexec|tensorrt-rtx"
+	@echo "          ENGINE=auto|none|tensorrt|trtexec|tensorrt-rtx  COMPUTE_CAPABILITY=8.6,8.9 (tensorrt-rtx)"
+	@echo "          WORKSPACE=2048 (MiB)  TIMING_CACHE=FILE  DLA=0  COMPATIBLE=version,ampere+ (engines of TensorRT)"
 	@echo "  package: FORMAT=triton|deepstream (with IO=deepstream)  PACKAGE_OUT=build/FORMAT  MAX_BATCH=8"
 	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  DEVICE=cpu|cuda  THREADS=2  ROUNDS=5  ITERATIONS=10"
 	@echo "  doctor: FILE=seg.trt"
