@@ -9,7 +9,7 @@ from types import ModuleType
 
 from ..errors import InputError, UnavailableError
 from ..runtime.cuda_probe import CudaProbe, probe_cuda
-from .trtexec_program import Program, find_program
+from ..runtime.trtexec_program import Program, find_program
 
 BUILDERS = ("tensorrt", "trtexec", "tensorrt-rtx")
 

@@ -11,11 +11,11 @@ from ..errors import InputError, UnavailableError
 from ..files import write_bytes
 from ..runtime.compatibility import WITH_AMPERE_PLUS, WITH_SAME_CAPABILITY, WITH_VERSIONS
 from ..runtime.manifest import LayerPrecisions, TensorInfo
+from ..runtime.trtexec_program import Program
 from .build_options import BuildOptions
 from .build_request import BuildRequest, Engine, Typing, build_failure, engine_info
 from .builders import TrtexecBuilder
 from .layer_precisions import check_layer_precisions, layer_precisions
-from .trtexec_program import Program
 
 MODEL, ENGINE, LAYERS, TIMINGS = "model.onnx", "model.engine", "layers.json", "timings.cache"
 _HARDWARE_LEVELS = {WITH_AMPERE_PLUS: "ampere+", WITH_SAME_CAPABILITY: "sameComputeCapability"}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..version import __version__
+from .trtexec_program import USUAL_PLACE, Program, ask_program
 
 _IMPORT_LIMIT_S = 60.0
 _PROGRAM_LIMIT_S = 5.0
@@ -195,13 +196,16 @@ def system_findings(places: Places) -> Iterator[Finding]:
 
 def trtexec_finding(places: Places) -> Finding:
     """NVIDIA's command-line builder, which some boards have without TensorRT's Python module."""
-    if path := places.program("trtexec", "usr/src/tensorrt/bin"):
-        return Finding("library", "trtexec", there=True, answer=path)
+    folder = USUAL_PLACE.parent.relative_to("/")
+    path = places.program(USUAL_PLACE.name, str(folder))
+    said = ask_program(path) if path else f"neither on PATH nor in {places.root / folder}"
+    if isinstance(said, Program):
+        return Finding("library", "trtexec", there=True, answer=f"{said.version}, {said.path}")
     return Finding(
         "library",
         "trtexec",
         there=False,
-        answer=f"neither on PATH nor in {places.root / 'usr/src/tensorrt/bin'}",
+        answer=said,
         way_out="on a Jetson: sudo apt install libnvinfer-bin; elsewhere it is in TensorRT's tar and Debian packages",
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from espnet_edge.errors import CheckError, InputError, UnavailableError
-from espnet_edge.export import builders, trtexec_program
+from espnet_edge.export import builders
 from espnet_edge.export import engine_from_onnx as seam
 from espnet_edge.export.batch import Batch
 from espnet_edge.export.build_options import BuildOptions
@@ -22,9 +22,10 @@ from espnet_edge.export.build_request import BuildRequest
 from espnet_edge.export.cli import main
 from espnet_edge.export.progress import Progress
 from espnet_edge.export.trtexec_build import command_line, error_lines
-from espnet_edge.export.trtexec_program import Program, banner_version
+from espnet_edge.runtime import trtexec_program
 from espnet_edge.runtime.cuda_probe import CudaProbe
 from espnet_edge.runtime.manifest import TensorInfo
+from espnet_edge.runtime.trtexec_program import Program, banner_version
 from networks import multi_label_folder
 from typed_models import typed_model
 

@@ -183,10 +183,18 @@ def test_an_empty_machine(places: Places) -> None:
 
 
 def test_trtexec_is_found_where_jetpack_puts_it(places: Places) -> None:
-    program(places, "usr/src/tensorrt/bin/trtexec", "")
-    assert trtexec_finding(places).answer == str(places.root / "usr/src/tensorrt/bin/trtexec")
-    program(places, "bin/trtexec", "")
-    assert trtexec_finding(places).answer == str(places.root / "bin/trtexec")
+    banner = "echo '&&&& RUNNING TensorRT.trtexec [TensorRT v100300] # trtexec --help'"
+    program(places, "usr/src/tensorrt/bin/trtexec", banner)
+    assert trtexec_finding(places).answer == f"10.3.0, {places.root / 'usr/src/tensorrt/bin/trtexec'}"
+    program(places, "bin/trtexec", banner)
+    assert trtexec_finding(places).answer == f"10.3.0, {places.root / 'bin/trtexec'}"
+
+
+def test_a_trtexec_that_does_not_start_is_not_there(places: Places) -> None:
+    program(places, "bin/trtexec", "echo 'error while loading shared libraries: libnvinfer.so.10' >&2; exit 127")
+    finding = trtexec_finding(places)
+    assert not finding.there
+    assert "does not name its version (exit code 127): error while loading shared libraries" in finding.answer
 
 
 def test_rails_of_a_newer_jetson(places: Places) -> None:

@@ -25,17 +25,22 @@ def find_program() -> Program | str:
     found = shutil.which("trtexec") or shutil.which(USUAL_PLACE)
     if found is None:
         return f"trtexec is neither on PATH nor at {USUAL_PLACE}: on a Jetson `apt install libnvinfer-bin`"
+    return ask_program(found)
+
+
+def ask_program(path: str) -> Program | str:
+    """The trtexec at `path`, or why it does not answer with its version."""
     try:
         done = subprocess.run(
-            [found, "--help"], capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS, check=False
+            [path, "--help"], capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{found} --help does not answer ({error})"
+        return f"{path} --help does not answer ({error})"
     version = banner_version(done.stdout + done.stderr)
     if version is None:
         said = " ".join((done.stdout + done.stderr).split())[-200:]
-        return f"{found} --help does not name its version (exit code {done.returncode}): {said or 'it said nothing'}"
-    return Program(Path(found), version, frozenset(re.findall(r"^\s+--(\w+)", done.stdout, re.MULTILINE)))
+        return f"{path} --help does not name its version (exit code {done.returncode}): {said or 'it said nothing'}"
+    return Program(Path(path), version, frozenset(re.findall(r"^\s+--(\w+)", done.stdout, re.MULTILINE)))
 
 
 def banner_version(output: str) -> str | None:
