@@ -1,6 +1,6 @@
 """Small real ONNX artefacts with their manifests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from espnet_edge.files import sha256_of
 from espnet_edge.runtime.manifest import Manifest, file_info
+from fake_cuda import FakeCuda
 
 OPSET, IR_VERSION = 17, 8
 HEIGHT, WIDTH = 8, 16
@@ -119,6 +120,14 @@ def conv_artefact(write_artefact, conv_weights, tmp_path) -> Callable[..., Path]
         return write_artefact(tmp_path / name, nodes, inputs, outputs, conv_weights, **changes)
 
     return build
+
+
+@pytest.fixture
+def cuda() -> Iterator[FakeCuda]:
+    """A GPU that must be as it was at the end of every test."""
+    gpu = FakeCuda()
+    yield gpu
+    gpu.assert_clean()
 
 
 @pytest.fixture

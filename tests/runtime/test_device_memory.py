@@ -19,18 +19,10 @@ from espnet_edge.runtime.device_memory_pycuda import PycudaMemory
 from espnet_edge.runtime.device_memory_torch import TorchMemory
 from espnet_edge.runtime.manifest import load_manifest
 from espnet_edge.runtime.trt_runner import TrtRunner, load_engine
-from fake_cuda import FakeCuda
 from fake_tensorrt import at, fake_tensorrt
 
 METHODS = [name for name, value in vars(DeviceMemory).items() if callable(value) and not name.startswith("_")]
 without_driver = pytest.mark.skipif(probe_cuda().device is not None, reason="this machine has a GPU")
-
-
-@pytest.fixture
-def cuda():
-    gpu = FakeCuda()
-    yield gpu
-    gpu.assert_clean()
 
 
 def test_a_provider_that_there_is_not():

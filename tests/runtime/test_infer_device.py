@@ -11,7 +11,7 @@ from espnet_edge.runtime.device_arrays import DeviceArray, stream_handle
 from espnet_edge.runtime.manifest import load_manifest
 from espnet_edge.runtime.ort_runner import OrtRunner
 from espnet_edge.runtime.trt_runner import TrtRunner, load_engine
-from fake_cuda import FakeCuda, Op
+from fake_cuda import Op
 from fake_tensorrt import at, fake_tensorrt
 
 CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
@@ -111,13 +111,6 @@ def capsule(pointer, shape, dtype, device=(2, 0), strides=None, lanes=1, offset=
     new = ctypes.pythonapi.PyCapsule_New
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     return new(ctypes.addressof(whole), name, None)
-
-
-@pytest.fixture
-def cuda():
-    gpu = FakeCuda()
-    yield gpu
-    gpu.assert_clean()
 
 
 @pytest.fixture

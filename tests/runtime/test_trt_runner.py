@@ -14,7 +14,6 @@ from espnet_edge.runtime.cuda_probe import CudaProbe
 from espnet_edge.runtime.manifest import EngineInfo, file_info, load_manifest
 from espnet_edge.runtime.ort_runner import OrtRunner
 from espnet_edge.runtime.trt_runner import TrtRunner, load_engine
-from fake_cuda import FakeCuda
 from fake_tensorrt import HEADER_BYTES, VERSIONS, Behaviour, fake_tensorrt
 from plans import tensorrt_plan
 
@@ -26,14 +25,6 @@ ENGINE_INFO = {
     "device": "Fake GPU",
     "profile": None,
 }
-
-
-@pytest.fixture
-def cuda():
-    """A GPU that must be as it was at the end of every test."""
-    gpu = FakeCuda()
-    yield gpu
-    gpu.assert_clean()
 
 
 @pytest.fixture
