@@ -55,11 +55,10 @@ class PowerTrace:
     sensor: SensorFacts = field(default_factory=SensorFacts)
 
     def __post_init__(self) -> None:
+        """Make arrays of what was given, and check them."""
         time_ns, power_mw = _instants(self.time_ns), np.asarray(self.power_mw, dtype=np.float64)
         if time_ns.shape != power_mw.shape:
-            raise ValueError(
-                f"{self.rail}: {time_ns.size} instants and {power_mw.size} powers: give one power for each"
-            )
+            raise ValueError(f"{self.rail}: {time_ns.size} instants and {power_mw.size} powers: give one for each")
         if not np.isfinite(power_mw).all():
             raise ValueError(f"{self.rail}: a power is not a number; leave out what was not read")
         object.__setattr__(self, "time_ns", time_ns)
@@ -93,6 +92,7 @@ class CounterTrace:
     sensor: SensorFacts = field(default_factory=SensorFacts)
 
     def __post_init__(self) -> None:
+        """Make arrays of what was given, and check them."""
         time_ns, energy_uj = _instants(self.time_ns), np.asarray(self.energy_uj, dtype=np.int64)
         if time_ns.shape != energy_uj.shape:
             raise ValueError(f"{self.rail}: {time_ns.size} instants and {energy_uj.size} counts: give one for each")
