@@ -140,6 +140,11 @@ def counter_energy(trace: CounterTrace, start_ns: int, end_ns: int) -> CounterEn
     )
 
 
+def unwrapped(trace: CounterTrace) -> NDArray[np.int64]:
+    """The counter as it would be had it never started again, from 0 at the first reading; resets are left. Units: uJ."""
+    return np.concatenate([[0], np.cumsum(_without_wraps(np.diff(trace.energy_uj), trace.wrap_uj))]).astype(np.int64)
+
+
 _EMPTY = "window {} to {} ns is empty: its end must be later than its start"
 
 
@@ -155,9 +160,7 @@ def _check_window(time_ns: NDArray[np.int64], start_ns: int, end_ns: int) -> Non
 def _steps_uj(trace: CounterTrace, first: int, last: int) -> NDArray[np.int64]:
     """What the counter rose by from each reading to the next, wraps undone. Units: uJ."""
     counts, time_ns = trace.energy_uj[first : last + 1], trace.time_ns[first : last + 1]
-    steps_uj = np.diff(counts)
-    if trace.wrap_uj is not None:
-        steps_uj = np.where(steps_uj < 0, steps_uj + trace.wrap_uj, steps_uj)
+    steps_uj = _without_wraps(np.diff(counts), trace.wrap_uj)
     if (steps_uj < 0).any():
         at = int(np.flatnonzero(steps_uj < 0)[0])
         raise ValueError(
@@ -167,6 +170,10 @@ def _steps_uj(trace: CounterTrace, first: int, last: int) -> NDArray[np.int64]:
     if steps_uj.sum() > MAX_PLAUSIBLE_W * 1e-3 * float(time_ns[-1] - time_ns[0]) or _jumped(steps_uj, time_ns):
         raise ValueError(f"{trace.rail}: the counter jumped by {steps_uj.max()} uJ between two readings; measure again")
     return steps_uj
+
+
+def _without_wraps(steps_uj: NDArray[np.int64], wrap_uj: int | None) -> NDArray[np.int64]:
+    return steps_uj if wrap_uj is None else np.where(steps_uj < 0, steps_uj + wrap_uj, steps_uj)
 
 
 def _jumped(steps_uj: NDArray[np.int64], time_ns: NDArray[np.int64]) -> bool:
