@@ -141,8 +141,14 @@ def counter_energy(trace: CounterTrace, start_ns: int, end_ns: int) -> CounterEn
 
 
 def unwrapped(trace: CounterTrace) -> NDArray[np.int64]:
-    """The counter as it would be had it never started again, from 0 at the first reading; resets are left. Units: uJ."""
+    """The counter had it never started again, from 0 at the first reading; resets are left in it. Units: uJ."""
     return np.concatenate([[0], np.cumsum(_without_wraps(np.diff(trace.energy_uj), trace.wrap_uj))]).astype(np.int64)
+
+
+def tick_period_ns(trace: CounterTrace) -> int | None:
+    """Median time from one movement of the counter to the next; None where it moved less than twice. Units: ns."""
+    ticks_ns = trace.time_ns[1:][np.diff(trace.energy_uj) != 0]
+    return int(np.median(np.diff(ticks_ns))) if ticks_ns.size > 1 else None
 
 
 _EMPTY = "window {} to {} ns is empty: its end must be later than its start"

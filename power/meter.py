@@ -62,7 +62,7 @@ class Reading:
     """All channels at one instant; None for one that could not be read. `time_ns` is of the monotonic clock."""
 
     time_ns: int
-    values: tuple[int | None, ...]
+    values: tuple[float | None, ...]
 
 
 class MeterError(Exception):

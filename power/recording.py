@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .conditions import MachineConditions
 from .energy import unwrapped
 from .meter import Channel, MeterInfo
 from .plan import Plan
@@ -42,6 +43,8 @@ class Stretch:
         round: counted from 0, for loads that are measured.
         start_ns: Units: ns of the monotonic clock.
         end_ns: the end of the last inference.
+        window_start_ns: from here on the readings show nothing else; the windows of figures lie in it.
+        window_end_ns: until here.
         marks: how many inferences were done when, first (start_ns, 0), last (end_ns, all).
         pauses: in order of time.
     """
@@ -51,6 +54,8 @@ class Stretch:
     round: int | None
     start_ns: int
     end_ns: int
+    window_start_ns: int
+    window_end_ns: int
     marks: tuple[Mark, ...] = ()
     pauses: tuple[Pause, ...] = ()
 
@@ -88,6 +93,7 @@ class Recording:
         plan: of each load.
         seed: of the order of the loads within the rounds.
         cost: of sampling.
+        machine: its state before and after; None where nobody looked.
     """
 
     meter: MeterInfo
@@ -100,6 +106,7 @@ class Recording:
     plans: dict[str, Plan]
     seed: int
     cost: SamplerCost
+    machine: tuple[MachineConditions, MachineConditions] | None = None
 
     @property
     def loads(self) -> list[str]:

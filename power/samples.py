@@ -33,7 +33,7 @@ class SampleLog:
         self._row = np.dtype([("time_ns", "<i8"), ("values", "<f8", (len(self.columns),))])
         self._block = np.empty(_BLOCK_ROWS, self._row)
         self._used = 0
-        self._file = tempfile.TemporaryFile(prefix="espnet-edge-samples-")
+        self._file = tempfile.TemporaryFile(prefix="espnet-edge-samples-")  # noqa: SIM115 - closed by close()
         self._lock = threading.Lock()
         self._last_ns: int | None = None
 

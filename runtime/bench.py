@@ -167,6 +167,11 @@ def random_feeds(inputs: Sequence[TensorInfo], *, batch: int | None, seed: int, 
         raise InputError(f"{source}: no memory for inputs of shape {list(shapes.values())}; lower --batch") from error
 
 
+def described(feeds: Feeds) -> tuple[str, ...]:
+    """Name, type and shape of each input: "image uint8 (1,512,1024,3)"."""
+    return tuple(f"{name} {array.dtype} ({','.join(map(str, array.shape))})" for name, array in feeds.items())
+
+
 class _Steps:
     """Counts blocks for a progress display."""
 
@@ -212,7 +217,7 @@ def _samples(
     return LatencySamples(
         name=name,
         info=runner.info,
-        inputs=tuple(f"{key} {array.dtype} ({','.join(map(str, array.shape))})" for key, array in feeds.items()),
+        inputs=described(feeds),
         warmup_ns=tuple(warmup_ns),
         discarded_ns=tuple(block[0] for block in blocks),
         samples_ns=tuple(tuple(block[1:]) for block in blocks),

@@ -18,8 +18,8 @@ from .probes import (
 )
 
 # What espnet-bench measures in this version.
-MEASURES = ("latency",)
-NOT_YET_MEASURED = ("power", "memory")
+MEASURES = ("latency", "power")
+NOT_YET_MEASURED = ("memory",)
 _GPU = "CUDA GPU"
 
 Answers = Mapping[str, LibraryAnswer]
@@ -76,14 +76,14 @@ def run_findings(answers: Answers, cuda: CudaProbe) -> Iterator[Finding]:
 
 def measure_findings(sensors: Sequence[Finding]) -> Iterator[Finding]:
     """What espnet-bench measures here, in this version."""
-    for name in MEASURES:
-        yield Finding("measure", name, there=True, answer="espnet-bench --engine FILE")
+    yield Finding("measure", "latency", there=True, answer="espnet-bench --engine FILE")
     present = [sensor.what for sensor in sensors if sensor.there]
+    lacks = [] if present else [("no sensor gives a plausible reading", "see the sensors above")]
+    yield _finding("measure", "power", f"espnet-bench --engine FILE --measure power, by {', '.join(present)}", lacks)
     for name in NOT_YET_MEASURED:
         answer = "espnet-bench of this version does not measure it"
-        has = f"; the machine has {', '.join(present)}" if name == "power" and present else ""
         way_out = "read it with the machine's own programs: nvidia-smi, tegrastats"
-        yield Finding("measure", name, there=False, answer=answer + has, way_out=way_out)
+        yield Finding("measure", name, there=False, answer=answer, way_out=way_out)
 
 
 Lacks = Sequence[tuple[str, str]]  # what is missing, and the way out

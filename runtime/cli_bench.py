@@ -1,9 +1,10 @@
 """The command `espnet-bench`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,12 +12,14 @@ import typer
 
 from ..commands import check_output_file, console, new_app, run
 from ..errors import InputError, UnavailableError
-from ..files import sha256_of
+from ..files import sha256_of, write_text
 from .manifest import load_manifest, manifest_path
 
 if TYPE_CHECKING:
-    from .bench import BenchResult
-    from .report import MeasuredFile, Skipped
+    from ..power.meter import Meter
+    from .bench import BenchResult, Feeds
+    from .power_report import MeasuredPower, MissingPower
+    from .report import MeasuredFile, MeasuredRunner, Skipped
     from .runner import Runner
 
 app = new_app()
@@ -53,13 +56,18 @@ class _Opened:
   espnet-bench --engine build/seg/seg.onnx --engine build/cls/cls.onnx --runtime onnxruntime
   espnet-bench --engine build/seg/seg.trt --engine build/seg/seg.onnx --device cuda
   espnet-bench --engine build/seg/seg.onnx --rounds 20 --iterations 10 --json seg.json
+  espnet-bench --engine build/seg/seg.trt --measure power
+  espnet-bench --engine build/seg/seg.onnx --measure latency,power --power-source rapl --json seg.json
+  espnet-bench --reanalyse seg.json
 
-Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine; 4 the file is not the
-one that its manifest describes; 130 interrupted.
+Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine (latency that was asked
+for in the same run is printed all the same); 4 the file is not the one that its manifest describes; 130 interrupted.
 """
 )
 def bench_command(
-    engine: Annotated[list[Path], typer.Option(metavar="FILE", help="Artefact with its manifest; repeatable.")],
+    engine: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Artefact with its manifest; repeatable.")
+    ] = None,
     runtime: Annotated[
         str,
         typer.Option(
@@ -72,7 +80,7 @@ def bench_command(
         Literal["cpu", "cuda"], typer.Option(help="Of ONNX files; engines (.trt) always run on the GPU.")
     ] = "cpu",
     measure: Annotated[
-        str, typer.Option(metavar="NAMES", help="What to measure; this version measures latency.")
+        str, typer.Option(metavar="NAMES", help="What to measure: latency, power, or both with a comma.")
     ] = "latency",
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Rounds; in each, every runtime runs one block.")] = 5,
     iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Timed inferences in a block.")] = 10,
@@ -89,34 +97,64 @@ def bench_command(
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Of the random input and of the order in the rounds.")
     ] = 0,
+    power_source: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|nvml[:UUID]|ina3221|tegrastats|rapl|replay:FILE",
+            help="What reads the power. auto: the first that gives a plausible reading of what computes.",
+        ),
+    ] = "auto",
+    power_window: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Length of a window of power. [default: chosen for the sensor]"),
+    ] = None,
+    power_rounds: Annotated[
+        int | None, typer.Option(metavar="N", min=3, max=1000, help="Rounds of power. [default: 9]")
+    ] = None,
+    reanalyse: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Compute the figures of power again from what FILE recorded; measure nothing."
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything, every sample, as JSON.")
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Run a file that its manifest does not vouch for.")] = False,
 ) -> None:
-    """Measure how long one inference takes, in several runtimes and files, interleaved.
+    """Measure how long one inference takes and what it costs, in several runtimes and files, interleaved.
 
     Runtimes take turns in a random order, round by round, so that a machine that slows down slows all of them. The
     ratio of two runtimes is formed within the rounds. Definitions and doubts are printed below the numbers.
     """
-    _check_measure(measure)
+    if reanalyse is not None:
+        _reanalyse(reanalyse, engine, json_file)
+        return
+    measures = _measures(measure)
+    if not engine:
+        raise InputError("nothing to measure: name an artefact, --engine FILE")
     _check_files(engine, json_file)
     options = _Options(*_runtimes(runtime), device=device, threads=threads, batch=batch, seed=seed, trust=trust)
     from .environment import load_average, read_environment
-    from .report import LatencyReport, print_report, write_json
+    from .report import Report, print_report, write_json
 
     started, environment, load_before = _now(), read_environment(), load_average()
     with ExitStack() as stack:
         opened = _open_all(engine, options, stack)
         for skipped in opened.skipped:
             _note(f"skipped {skipped.runtime}: {skipped.reason}")
-        result = _measured(opened, options, rounds=rounds, iterations=iterations, warmup=warmup)
-    report = LatencyReport(
-        result, opened.files, tuple(opened.skipped), environment, load_before, load_average(), started
-    )
+        feeds = _feeds(opened, options)
+        meter = _meter(power_source, opened, measures, stack) if "power" in measures else None
+        latency = None
+        if "latency" in measures:
+            latency = _latency(opened, feeds, rounds=rounds, iterations=iterations, warmup=warmup, seed=seed)
+        power = _power(opened, feeds, meter, rounds=power_rounds, window_s=power_window, seed=seed) if meter else None
+    runners = _measured_runners(opened, feeds)
+    report = Report(runners, latency, power, tuple(opened.skipped), environment, load_before, load_average(), started)
     if json_file is not None:
         write_json(json_file, report)
     print_report(report)
+    _fail_without_power(power)
 
 
 def main() -> None:
@@ -124,13 +162,18 @@ def main() -> None:
     run(app, "espnet-bench")
 
 
-def _check_measure(measure: str) -> None:
-    known = ("latency", "power", "memory")
+def _measures(measure: str) -> tuple[str, ...]:
+    """What to measure, in the order of `MEASURES`."""
+    from .capabilities import MEASURES, NOT_YET_MEASURED
+
     names = [name.strip() for name in measure.split(",")]
-    if unknown := [name for name in names if name not in known]:
-        raise InputError(f"--measure {unknown[0]!r} is unknown; there is latency")
-    if absent := [name for name in names if name != "latency"]:
-        raise UnavailableError(f"--measure {absent[0]}: this version measures latency only; leave the option out")
+    if unknown := [name for name in names if name not in {*MEASURES, *NOT_YET_MEASURED}]:
+        raise InputError(f"--measure {unknown[0]!r} is unknown; there are {', '.join(MEASURES)}")
+    if absent := [name for name in names if name in NOT_YET_MEASURED]:
+        raise UnavailableError(
+            f"--measure {absent[0]}: this version measures {' and '.join(MEASURES)} only; leave it out"
+        )
+    return tuple(name for name in MEASURES if name in names)
 
 
 def _check_files(engines: Sequence[Path], json_file: Path | None) -> None:
@@ -213,13 +256,30 @@ def _measured_file(engine: Path, *, trust: bool) -> "MeasuredFile":
     )
 
 
-def _measured(opened: _Opened, options: _Options, *, rounds: int, iterations: int, warmup: int) -> "BenchResult":
-    from .bench import bench, random_feeds
+def _feeds(opened: _Opened, options: _Options) -> "dict[str, Feeds]":
+    from .bench import random_feeds
 
-    feeds = {
+    return {
         name: random_feeds(runner.inputs, batch=options.batch, seed=options.seed, source=opened.files[name].path)
         for name, runner in opened.runners.items()
     }
+
+
+def _measured_runners(opened: _Opened, feeds: "Mapping[str, Feeds]") -> "tuple[MeasuredRunner, ...]":
+    from .bench import described
+    from .report import MeasuredRunner
+
+    return tuple(
+        MeasuredRunner(name, runner.info, described(feeds[name]), opened.files[name])
+        for name, runner in opened.runners.items()
+    )
+
+
+def _latency(
+    opened: _Opened, feeds: "Mapping[str, Feeds]", *, rounds: int, iterations: int, warmup: int, seed: int
+) -> "BenchResult":
+    from .bench import bench
+
     with _progress() as progress:
         return bench(
             opened.runners,
@@ -227,9 +287,70 @@ def _measured(opened: _Opened, options: _Options, *, rounds: int, iterations: in
             warmup_iterations=warmup,
             iterations=iterations,
             rounds=rounds,
-            seed=options.seed,
+            seed=seed,
             progress=progress,
         )
+
+
+def _meter(source: str, opened: _Opened, measures: Sequence[str], stack: ExitStack) -> "Meter | MissingPower":
+    """The meter; where none gives a reading, why. Where power is all that was asked for, that is the end."""
+    from ..power.open_meter import NoPowerError, open_meter
+    from .power_report import MissingPower
+
+    devices = {"gpu" if runner.info.device == "cuda" else "cpu" for runner in opened.runners.values()}
+    try:
+        meter = open_meter(source, computes_on=devices)
+    except NoPowerError as error:
+        missing = MissingPower(str(error), error.probes)
+        if "latency" not in measures:
+            _fail_without_power(missing)
+        return missing
+    stack.callback(meter.close)
+    return meter
+
+
+def _power(
+    opened: _Opened,
+    feeds: "Mapping[str, Feeds]",
+    meter: "Meter | MissingPower",
+    *,
+    rounds: int | None,
+    window_s: float | None,
+    seed: int,
+) -> "MeasuredPower | MissingPower":
+    from ..power.campaign import Settings
+    from .power_bench import measure_power
+    from .power_report import MissingPower
+
+    if isinstance(meter, MissingPower):
+        return meter
+    loads = {name: partial(runner.infer, feeds[name]) for name, runner in opened.runners.items()}
+    return measure_power(loads, meter, Settings(rounds=rounds, window_s=window_s, seed=seed), console())
+
+
+def _fail_without_power(power: "MeasuredPower | MissingPower | None") -> None:
+    """Tell what each probe answered, and exit with the code for hardware that is not there."""
+    from .power_report import MissingPower
+
+    if isinstance(power, MissingPower):
+        for probe in power.probes:
+            _note(f"{probe.source}: {probe.answer}; {probe.way_out}")
+        raise UnavailableError(power.reason)
+
+
+def _reanalyse(path: Path, engines: Sequence[Path] | None, json_file: Path | None) -> None:
+    """Print the figures of power of an earlier run, computed again; with --json the whole result with them in it."""
+    from .power_bench import reanalysed
+    from .report import print_power
+
+    if engines:
+        raise InputError(f"--reanalyse {path} measures nothing: leave out --engine {engines[0]}")
+    if json_file is not None:
+        check_output_file("--json", json_file, [path])
+    power, text = reanalysed(path)
+    if json_file is not None:
+        write_text(json_file, text)
+    print_power(power)
 
 
 @contextmanager

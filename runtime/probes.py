@@ -3,7 +3,6 @@
 Libraries are imported in processes of their own, with a time limit: an import can crash, hang, or set up a GPU.
 """
 
-import ctypes
 import json
 import os
 import platform
@@ -12,16 +11,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..power.conditions import power_mode
+from ..power.meter import Meter, Reading
+from ..power.open_meter import METER_NAMES, Probe, probe_meters
+from ..power.open_meter import Places as MeterPlaces
 from ..version import __version__
 from .trtexec_program import USUAL_PLACE, Program, ask_program
 
 _IMPORT_LIMIT_S = 60.0
 _PROGRAM_LIMIT_S = 5.0
+_READING_LIMIT_S = 1.0
 # The first release of Jetson Linux with TensorRT 8.5, that of JetPack 5.1: older ones lack named tensors.
 _OLDEST_L4T = (35, 2, 1)
 _MAX_TEXT = 300  # characters of an answer
@@ -211,11 +216,37 @@ def trtexec_finding(places: Places) -> Finding:
 
 
 def sensor_findings(places: Places) -> Iterator[Finding]:
-    """What here measures power, each with a reading."""
-    yield _nvml_finding()
-    yield _ina3221_finding(places.root)
-    yield _tegrastats_finding(places)
-    yield _rapl_finding(places.root)
+    """What here measures power, each with a reading: the same probes as those of espnet-bench --measure power."""
+    for source, found in probe_meters(MeterPlaces(places.root, places.environ)):
+        name = METER_NAMES[source]
+        if isinstance(found, Probe):
+            yield Finding("sensor", name, there=False, answer=found.answer[:_MAX_TEXT], way_out=found.way_out)
+            continue
+        try:
+            yield Finding("sensor", name, there=True, answer=_reading_text(found)[:_MAX_TEXT])
+        finally:
+            found.close()
+
+
+def _reading_text(meter: Meter) -> str:
+    """What the meter reads now."""
+    units = {"power_mw": "mW", "energy_uj": "uJ"}
+    reading = _first_reading(meter)
+    values = reading.values if reading else (None,) * len(meter.info.channels)
+    told = [
+        f"{channel.name} {value:.0f} {units[channel.quantity]}"
+        for channel, value in zip(meter.info.channels, values, strict=True)
+        if value is not None
+    ]
+    return f"{meter.info.device}: {', '.join(told) or 'a reading a moment ago, none now'}"
+
+
+def _first_reading(meter: Meter) -> Reading | None:
+    """Meters that are told their readings need a moment."""
+    end_s = time.monotonic() + _READING_LIMIT_S
+    while (reading := meter.read()) is None and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return reading
 
 
 def _board_findings(places: Places) -> Iterator[Finding]:
@@ -235,22 +266,10 @@ def _board_findings(places: Places) -> Iterator[Finding]:
 
 
 def _power_mode_finding(places: Places) -> Finding:
-    program = places.program("nvpmodel", "usr/sbin")
-    if program is None:
-        answer = "nvpmodel is neither on PATH nor in /usr/sbin"
-        return Finding(
-            "machine", "power mode", there=False, answer=answer, way_out="sudo apt install nvidia-l4t-nvpmodel"
-        )
-    try:
-        done = subprocess.run([program, "-q"], capture_output=True, timeout=_PROGRAM_LIMIT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("machine", "power mode", there=False, answer=str(error)[:_MAX_TEXT], way_out="sudo nvpmodel -q")
-    said = done.stdout.decode(errors="replace")
-    mode = re.search(r"Power Mode:\s*(\S+)", said)
-    if mode is None:
-        answer = f"nvpmodel -q: {_last_line(done.stderr or done.stdout)}"
-        return Finding("machine", "power mode", there=False, answer=answer, way_out="sudo nvpmodel -q")
-    return Finding("machine", "power mode", there=True, answer=f"{mode[1]}, by nvpmodel -q")
+    mode = power_mode(places.root, places.environ, _PROGRAM_LIMIT_S)
+    if mode.name is None:
+        return Finding("machine", "power mode", there=False, answer=mode.answer or "not told", way_out=mode.way_out)
+    return Finding("machine", "power mode", there=True, answer=f"{mode.name}, by nvpmodel -q")
 
 
 def _l4t_version(release: str) -> tuple[int, int, int] | None:
@@ -264,82 +283,6 @@ def _os_name(root: Path) -> str | None:
     return found[1] if found else None
 
 
-def _nvml_finding() -> Finding:
-    way_out = "install NVIDIA's driver; a Jetson has its own sensors, below"
-    try:
-        nvml = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return Finding("sensor", "NVML", there=False, answer="libnvidia-ml.so.1 is not there", way_out=way_out)
-    if status := nvml.nvmlInit_v2():
-        return Finding("sensor", "NVML", there=False, answer=f"nvmlInit answers {status}", way_out=way_out)
-    try:
-        device, power_mw = ctypes.c_void_p(), ctypes.c_uint()
-        status = nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)) or nvml.nvmlDeviceGetPowerUsage(
-            device, ctypes.byref(power_mw)
-        )
-    finally:
-        nvml.nvmlShutdown()
-    # A GPU that is asked draws something: 0 is no reading.
-    if status or power_mw.value == 0:
-        answer = f"GPU 0 gives no power (status {status}, {power_mw.value} mW)"
-        return Finding("sensor", "NVML", there=False, answer=answer, way_out="this GPU has no power reading here")
-    return Finding("sensor", "NVML", there=True, answer=f"GPU 0 draws {power_mw.value} mW now")
-
-
-def _ina3221_finding(root: Path) -> Finding:
-    drivers = root / "sys/bus/i2c/drivers"
-    chips = [*drivers.glob("ina3221/*/hwmon/hwmon*"), *drivers.glob("ina3221x/*/iio:device*")]
-    rails = {name: power for chip in sorted(chips) for name, power in _rails_mw(chip)}
-    if rails:
-        answer = ", ".join(f"{name} {power_mw} mW" for name, power_mw in rails.items())
-        return Finding("sensor", "INA3221", there=True, answer=answer[:_MAX_TEXT])
-    if chips:
-        answer = f"{len(chips)} chips, no rail of which can be read"
-        return Finding(
-            "sensor", "INA3221", there=False, answer=answer, way_out="run as root, or give yourself read rights"
-        )
-    answer = f"no chip in {drivers / 'ina3221'} or ina3221x"
-    return Finding("sensor", "INA3221", there=False, answer=answer, way_out="nothing to do: Jetson boards have it")
-
-
-def _rails_mw(chip: Path) -> Iterator[tuple[str, int]]:
-    """Name and power of each rail now. Channels 4 and up are sums and shunt voltages, no rails."""
-    for channel in (1, 2, 3):  # hwmon, Jetson Linux 35 and newer: mV and mA
-        name = _text(chip / f"in{channel}_label")
-        voltage_mv, current_ma = _number(chip / f"in{channel}_input"), _number(chip / f"curr{channel}_input")
-        if name and voltage_mv is not None and current_ma is not None:
-            yield name, voltage_mv * current_ma // 1000
-    for channel in (0, 1, 2):  # iio, before that: mW
-        name, power_mw = _text(chip / f"rail_name_{channel}"), _number(chip / f"in_power{channel}_input")
-        if name and power_mw is not None:
-            yield name, power_mw
-
-
-def _tegrastats_finding(places: Places) -> Finding:
-    if path := places.program("tegrastats"):
-        return Finding("sensor", "tegrastats", there=True, answer=path)
-    return Finding(
-        "sensor", "tegrastats", there=False, answer="not on PATH", way_out="nothing to do: Jetson boards have it"
-    )
-
-
-def _rapl_finding(root: Path) -> Finding:
-    """The processor's own energy counters, of AMD's, too."""
-    zones = sorted((root / "sys/class/powercap").glob("intel-rapl:*"))
-    energies_uj = {zone: _number(zone / "energy_uj") for zone in zones}
-    readable = [f"{_text(zone / 'name') or zone.name} {uj} uJ" for zone, uj in energies_uj.items() if uj]
-    if readable:
-        return Finding("sensor", "RAPL", there=True, answer=", ".join(readable)[:_MAX_TEXT])
-    if zones:
-        answer = f"{len(zones)} counters, none of which can be read"
-        way_out = f"sudo chmod a+r {zones[0].parent}/intel-rapl:*/energy_uj, until the next start"
-        return Finding("sensor", "RAPL", there=False, answer=answer, way_out=way_out)
-    answer = f"no counter in {root / 'sys/class/powercap'}"
-    return Finding(
-        "sensor", "RAPL", there=False, answer=answer, way_out="nothing to do: PCs have it, virtual machines mostly not"
-    )
-
-
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -350,11 +293,6 @@ def _signal_name(number: int) -> str:
 def _last_line(said: bytes) -> str:
     lines = said.decode(errors="replace").strip().splitlines()
     return lines[-1][:_MAX_TEXT] if lines else "it said nothing"
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path) or ""
-    return int(text) if re.fullmatch(r"-?\d{1,18}", text) else None
 
 
 def _text(path: Path) -> str | None:

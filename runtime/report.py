@@ -1,6 +1,5 @@
-"""What was measured, for people and as JSON: a table, the definitions of its columns, and the doubts about it."""
+"""What was measured, for people and as JSON: tables, the definitions of their columns, and the doubts about them."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +13,22 @@ from rich.table import Table
 from ..files import write_text
 from .bench import BenchResult, LatencySamples, Ratio
 from .environment import Environment, environment_doubts
+from .power_report import (
+    MeasuredPower,
+    MissingPower,
+    json_text,
+    power_definitions,
+    power_doubts,
+    power_json,
+    power_rows,
+    power_sentences,
+)
+from .runner import RunnerInfo
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Medians of a runner's rounds that lie further apart than this share tell of a machine that is not steady.
 _STEADY_SHARE = 0.10
-_TEXT_COLUMNS = {"engine", "runtime", "version", "device"}
+_TEXT_COLUMNS = {"engine", "measured", "runtime", "version", "device"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,16 @@ class MeasuredFile:
 
 
 @dataclass(frozen=True)
+class MeasuredRunner:
+    """What was measured: a runner's name and facts, what it was fed, and the artefact behind it."""
+
+    name: str
+    info: RunnerInfo
+    inputs: tuple[str, ...]
+    file: MeasuredFile
+
+
+@dataclass(frozen=True)
 class Skipped:
     """A runtime that could not be measured, and why."""
 
@@ -41,11 +61,15 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class LatencyReport:
-    """A measurement with everything that is needed to judge it; `files` has the artefact of each runner's name."""
+class Report:
+    """A measurement with everything that is needed to judge it.
 
-    result: BenchResult
-    files: Mapping[str, MeasuredFile]
+    `latency` and `power` are None where they were not asked for.
+    """
+
+    runners: tuple[MeasuredRunner, ...]
+    latency: BenchResult | None
+    power: MeasuredPower | MissingPower | None
     skipped: tuple[Skipped, ...]
     environment: Environment
     load_before: float | None
@@ -55,11 +79,12 @@ class LatencyReport:
     @property
     def doubts(self) -> list[str]:
         """What speaks against the numbers, each with its remedy."""
-        threads = max(samples.info.threads for samples in self.result.runners)
+        threads = max(runner.info.threads for runner in self.runners)
         return [
             *environment_doubts(self.environment, threads, self.load_before, self.load_after),
-            *_graph_doubts(self.result),
-            *sample_doubts(self.result),
+            *_graph_doubts(self.runners),
+            *(sample_doubts(self.latency) if self.latency else ()),
+            *(power_doubts(self.power, [runner.info for runner in self.runners]) if self.power else ()),
         ]
 
 
@@ -68,12 +93,46 @@ def sample_doubts(result: BenchResult) -> list[str]:
     return [*_tail_doubts(result), *_drift_doubts(result), *_tie_doubts(result)]
 
 
-def print_report(report: LatencyReport) -> None:
-    """The report on standard output; a drawn table on a terminal that is wide enough, else aligned columns."""
+def print_report(report: Report) -> None:
+    """The report on standard output; drawn tables on a terminal that is wide enough, else aligned columns."""
+    console = _console()
+    tables = [table for table in (_rows(report), _power_rows(report)) if table]
+    for i, rows in enumerate(tables):
+        if i:
+            console.print()
+        _print_table(console, rows)
+    energies = power_sentences(report.power) if report.power else []
+    _print_lists(console, {"energy": energies, "definitions": definitions(report), "doubts": report.doubts})
+
+
+def print_power(power: MeasuredPower) -> None:
+    """The figures of power alone, on standard output."""
+    console = _console()
+    _print_table(console, [{"measured": name, **cells} for name, cells in power_rows(power).items()])
+    lists = {
+        "energy": power_sentences(power),
+        "definitions": power_definitions(power),
+        "doubts": power_doubts(power, []),
+    }
+    _print_lists(console, lists)
+
+
+def _console() -> Console:
     console = Console(highlight=False)
     # Lines are wrapped for people; a program that reads them finds each in one piece.
     console.soft_wrap = not console.is_terminal
-    rows = _rows(report)
+    return console
+
+
+def _print_lists(console: Console, lists: Mapping[str, Sequence[str]]) -> None:
+    for title, lines in lists.items():
+        if lines:
+            console.print(f"\n{title}:", markup=False)
+        for line in lines:
+            console.print(f"  - {line}", markup=False)
+
+
+def _print_table(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
     table = _drawn_table(rows)
     # A table that is too wide would be drawn with its numbers cut. Rich cuts what it measures as well, if let.
     width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
@@ -81,11 +140,6 @@ def print_report(report: LatencyReport) -> None:
         console.print(table)
     else:
         console.print("\n".join(plain_table(rows)), markup=False)
-    for title, lines in (("definitions", definitions(report)), ("doubts", report.doubts)):
-        if lines:
-            console.print(f"\n{title}:", markup=False)
-        for line in lines:
-            console.print(f"  - {line}", markup=False)
 
 
 def plain_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
@@ -101,17 +155,52 @@ def plain_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     return lines
 
 
-def definitions(report: LatencyReport) -> list[str]:
-    """What each figure of the table means, and how it was taken."""
-    settings, first = report.result.settings, report.result.runners[0]
-    per_file = {file.path: samples.inputs for samples, file in _with_files(report)}
+def definitions(report: Report) -> list[str]:
+    """What each figure means, and how it was taken."""
+    per_file = {runner.file.path: runner.inputs for runner in report.runners}
     fed = "; ".join(f"{path}: {', '.join(inputs)}" for path, inputs in per_file.items())
+    return [
+        f"input: {fed}, random",
+        *(_latency_definitions(report.latency) if report.latency else ()),
+        *(power_definitions(report.power) if report.power else ()),
+        (
+            f"machine: {report.environment.line}; load average {_load(report.load_before)} before, "
+            f"{_load(report.load_after)} after"
+        ),
+    ]
+
+
+def write_json(path: Path, report: Report) -> None:
+    """The whole report with every sample, in one step: see `files.write_text`."""
+    write_text(path, json_text(as_json(report)))
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as JSON values; `samples_ns` has one list for each round."""
+    measured = {"latency": report.latency, "power": report.power}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "measure": [name for name, figures in measured.items() if figures is not None],
+        "started": report.started,
+        "environment": asdict(report.environment),
+        "load_average": {"before": report.load_before, "after": report.load_after},
+        "files": [asdict(file) for file in dict.fromkeys(runner.file for runner in report.runners)],
+        "runners": [{**asdict(runner), "file": runner.file.path} for runner in report.runners],
+        "skipped": [asdict(skipped) for skipped in report.skipped],
+        **({"latency": _latency_json(report.latency)} if report.latency else {}),
+        **({"power": power_json(report.power)} if report.power else {}),
+        "definitions": definitions(report),
+        "doubts": report.doubts,
+    }
+
+
+def _latency_definitions(latency: BenchResult) -> list[str]:
+    settings, first = latency.settings, latency.runners[0]
     return [
         (
             "latency: one call of infer, from the input arrays ready in memory to the output arrays ready in memory, "
-            "copies to and from a device included; no file is read, no picture decoded or resized"
+            f"copies to and from a device included; no file is read, no picture decoded; seed {settings.seed}"
         ),
-        f"input: {fed}, random (seed {settings.seed})",
         f"p50, p90, p99: percentiles over the n samples of all rounds, {first.summary.percentile_rule}",
         (
             f"ratio: time relative to {first.name} (2.00 takes twice as long); the medians of the two blocks of a "
@@ -122,70 +211,66 @@ def definitions(report: LatencyReport) -> list[str]:
             f"then {settings.iterations} timed ones; warm-up before the first round: "
             f"at least {settings.warmup_iterations} iterations and {settings.warmup_s:g} s each"
         ),
-        (
-            f"machine: {report.environment.line}; load average {_load(report.load_before)} before, "
-            f"{_load(report.load_after)} after"
-        ),
     ]
 
 
-def write_json(path: Path, report: LatencyReport) -> None:
-    """The whole report with every sample, in one step: see `files.write_text`."""
-    write_text(path, json.dumps(as_json(report), indent=2, allow_nan=False) + "\n")
-
-
-def as_json(report: LatencyReport) -> dict[str, Any]:
-    """The report as JSON values; `samples_ns` has one list for each round."""
+def _latency_json(latency: BenchResult) -> dict[str, Any]:
     return {
-        "schema_version": SCHEMA_VERSION,
-        "measure": "latency",
-        "started": report.started,
-        "settings": asdict(report.result.settings),
-        "environment": asdict(report.environment),
-        "load_average": {"before": report.load_before, "after": report.load_after},
-        "files": [asdict(file) for file in dict.fromkeys(report.files.values())],
-        "order": report.result.order,
-        "runners": [{**_runner_json(report, samples), "file": file.path} for samples, file in _with_files(report)],
-        "skipped": [asdict(skipped) for skipped in report.skipped],
-        "definitions": definitions(report),
-        "doubts": report.doubts,
+        "settings": asdict(latency.settings),
+        "order": latency.order,
+        "runners": [_samples_json(latency, samples) for samples in latency.runners],
     }
 
 
-def _runner_json(report: LatencyReport, samples: LatencySamples) -> dict[str, Any]:
+def _samples_json(latency: BenchResult, samples: LatencySamples) -> dict[str, Any]:
+    kept = {name: value for name, value in asdict(samples).items() if name not in {"info", "inputs"}}
     return {
-        **asdict(samples),
+        **kept,
         "summary": asdict(samples.summary),
         "round_medians_ns": samples.round_medians_ns,
-        "ratio": asdict(report.result.ratio(samples)),
+        "ratio": asdict(latency.ratio(samples)),
     }
 
 
-def _with_files(report: LatencyReport) -> Iterator[tuple[LatencySamples, MeasuredFile]]:
-    return ((samples, report.files[samples.name]) for samples in report.result.runners)
-
-
-def _rows(report: LatencyReport) -> list[dict[str, str]]:
-    """One row for each runner; the column `engine` only where there are several."""
-    several = len(set(report.files.values())) > 1
+def _rows(report: Report) -> list[dict[str, str]]:
+    """One row for each runner's latency."""
+    if report.latency is None:
+        return []
     rows: list[dict[str, str]] = []
-    for samples, file in _with_files(report):
+    for runner, samples in zip(report.runners, report.latency.runners, strict=True):
         summary = samples.summary
         rows.append(
             {
-                **({"engine": file.path} if several else {}),
-                "runtime": samples.info.runtime,
-                "version": samples.info.version,
-                "device": samples.info.device,
-                "threads": str(samples.info.threads),
+                **_engine_column(report, runner),
+                "runtime": runner.info.runtime,
+                "version": runner.info.version,
+                "device": runner.info.device,
+                "threads": str(runner.info.threads),
                 "n": str(summary.n),
                 "p50 ms": f"{summary.p50_ms:.3f}",
                 "p90 ms": f"{summary.p90_ms:.3f}",
                 "p99 ms": f"{summary.p99_ms:.3f}",
-                "ratio": _ratio_text(report.result.ratio(samples)) if rows else "1.00",
+                "ratio": _ratio_text(report.latency.ratio(samples)) if rows else "1.00",
             }
         )
     return rows
+
+
+def _power_rows(report: Report) -> list[dict[str, str]]:
+    """One row for each runner's energy."""
+    if not isinstance(report.power, MeasuredPower):
+        return []
+    by_name = power_rows(report.power)
+    return [
+        {**_engine_column(report, runner), "runtime": runner.info.runtime, **by_name[runner.name]}
+        for runner in report.runners
+    ]
+
+
+def _engine_column(report: Report, runner: MeasuredRunner) -> dict[str, str]:
+    """Which file it is, where there are several."""
+    several = len({runner.file for runner in report.runners}) > 1
+    return {"engine": runner.file.path} if several else {}
 
 
 def _drawn_table(rows: Sequence[Mapping[str, str]]) -> Table:
@@ -209,11 +294,11 @@ def _tail_doubts(result: BenchResult) -> Iterator[str]:
         )
 
 
-def _graph_doubts(result: BenchResult) -> Iterator[str]:
-    for samples in result.runners:
-        if samples.info.graph_fallback_reason is not None:
+def _graph_doubts(runners: Sequence[MeasuredRunner]) -> Iterator[str]:
+    for runner in runners:
+        if runner.info.graph_fallback_reason is not None:
             yield (
-                f"{samples.name} ran without a CUDA graph ({samples.info.graph_fallback_reason}): the time to launch "
+                f"{runner.name} ran without a CUDA graph ({runner.info.graph_fallback_reason}): the time to launch "
                 "each kernel counts"
             )
 

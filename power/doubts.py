@@ -1,0 +1,106 @@
+"""What a recording itself says against its figures, each with the way out."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from .conditions import condition_doubts
+from .figures import EnergyBy, LoadEnergy, Unavailable
+from .nvml import slowing_reasons
+from .recording import Recording, Stretch
+from .uncertainty import Estimate, drift
+
+# A load whose power changes by more than this share over the campaign is not steady.
+STEADY_SHARE = 0.02
+# Idle is at the same clocks as the load where they differ by no more than this share.
+_SAME_CLOCK = 0.05
+
+
+def doubts_of(recording: Recording, loads: Sequence[LoadEnergy]) -> Iterator[str]:
+    """All doubts, those about single loads first."""
+    for load in loads:
+        yield from _load_doubts(load)
+        yield from _clock_doubts(recording, load.name)
+        yield from _throttle_doubts(recording, load.name)
+    if not recording.steady:
+        yield "power had not become steady at the end of the longest warm-up: let the machine come to rest, lock clocks"
+    yield from recording.sensor_notes
+    if recording.machine is not None:
+        sees = recording.meter.sees
+        yield from condition_doubts(
+            *recording.machine, measures_cpu=sees in {"cpu", "machine"}, measures_gpu=sees in {"gpu", "machine"}
+        )
+
+
+def _load_doubts(load: LoadEnergy) -> Iterator[str]:
+    by = load.total
+    if isinstance(by.gross_mj, Unavailable):
+        if load.other is not None and isinstance(load.other.gross_mj, Estimate) and load.difference is None:
+            yield f"{load.name}: {by.label} gives no figure ({by.gross_mj.reason}); {load.other.label} does"
+        return
+    refused = [window for window in by.windows if window.refused]
+    if refused:
+        yield (
+            f"{load.name}: {len(refused)} of {len(by.windows)} windows were left out, the first because of: "
+            f"{refused[0].refused}"
+        )
+    yield from _drift_doubts(load.name, by)
+    if isinstance(by.net_mj, Estimate):
+        yield from (f"{load.name}: {flag}" for flag in by.net_mj.flags)
+        if by.net_mj.low <= 0:
+            yield f"{load.name}: net energy cannot be told from 0; raise the load (a larger batch) or --power-rounds"
+
+
+def _drift_doubts(name: str, by: EnergyBy) -> Iterator[str]:
+    """Power of the windows that rises or falls over the campaign."""
+    windows = [window for window in by.windows if window.gross_mj is not None]
+    powers_mw = [window.gross_mj / window.inference_ns * 1e9 for window in windows if window.gross_mj is not None]
+    if len(powers_mw) < 3:
+        return
+    mean_mw = float(np.mean(powers_mw))
+    found = drift(powers_mw, [window.mid_ns for window in windows], STEADY_SHARE * mean_mw)
+    if found.flag is not None:
+        yield (
+            f"{name}: power drifted by {found.change / mean_mw:+.1%} over the rounds, more than {STEADY_SHARE:.0%}: "
+            "warm the machine up for longer, or lock its clocks"
+        )
+
+
+def _clock_doubts(recording: Recording, name: str) -> Iterator[str]:
+    """Clocks that idle does not have in common with the load."""
+    for clock in (column for column in recording.conditions.columns if column.endswith("clock_mhz")):
+        idle_mhz = _during(recording, clock, recording.of("idle"))
+        load_mhz = _during(recording, clock, recording.of("load", name))
+        if idle_mhz and load_mhz and abs(np.mean(idle_mhz) / max(np.mean(load_mhz), 1) - 1) > _SAME_CLOCK:
+            yield (
+                f"{name}: {clock} was {np.mean(idle_mhz):.0f} in idle and {np.mean(load_mhz):.0f} under load, so net "
+                "energy has the rise of the clock in it: lock the clocks (nvidia-smi -lgc, sudo jetson_clocks)"
+            )
+
+
+def _throttle_doubts(recording: Recording, name: str) -> Iterator[str]:
+    """Windows in which the device was slowed down."""
+    tells: dict[str, Callable[[float], str]] = {
+        "throttle_reasons": lambda value: ", ".join(slowing_reasons(int(value))),
+        "throttled": lambda value: f"cooling state {value:g}" if value else "",
+    }
+    for column, tell in tells.items():
+        values = _during(recording, column, recording.of("load", name))
+        told = dict.fromkeys(filter(None, map(tell, values)))
+        if told:
+            share = sum(bool(tell(value)) for value in values) / len(values)
+            yield (
+                f"{name}: it was slowed down in {share:.0%} of the time ({'; '.join(told)}): cool it better, or set a "
+                "power limit or clocks that it can hold"
+            )
+
+
+def _during(recording: Recording, column: str, stretches: Sequence[Stretch]) -> list[float]:
+    """What the column says in these stretches."""
+    values = recording.conditions.columns.get(column, ())
+    spans = [(stretch.start_ns, stretch.end_ns) for stretch in stretches]
+    return [
+        value
+        for time_ns, value in zip(recording.conditions.time_ns, values, strict=False)
+        if value is not None and any(start <= time_ns <= end for start, end in spans)
+    ]

@@ -1,0 +1,107 @@
+"""The ways of measuring that a recording offers: traces of power, and counters of energy."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import TypeVar
+
+from .meter import MeterInfo
+from .recording import Recording, counter_trace, power_trace
+from .trace import CounterTrace, PowerTrace, SensorFacts
+
+Number = TypeVar("Number", int, float)
+
+# A counter misses nothing between two readings; they must only be close enough to see it start again.
+_COUNTER_PERIOD_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of measuring.
+
+    Attributes:
+        label: what to call it.
+        trace: samples of power, moved back by `delay_ns`; or a counter, as it was read.
+        period_ns: from one reading that tells something new to the next. Units: ns.
+    """
+
+    label: str
+    trace: PowerTrace | CounterTrace
+    period_ns: int
+
+    @property
+    def reach_ns(self) -> int:
+        """How far back a reading of power reaches: what it is the mean of, and how long it is shown. Units: ns."""
+        return (self.trace.sensor.averaging_window_ns or 0) + self.period_ns
+
+    @property
+    def delay_ns(self) -> int:
+        """How old what a reading of power shows is, on average. Units: ns."""
+        return self.reach_ns // 2
+
+
+def total_ways(recording: Recording) -> list[Way]:
+    """The ways of measuring the total, the better one first: a counter misses nothing between two readings."""
+    meter = recording.meter
+    counter = _by_counter(recording, meter.energy_total, f"{meter.source} counter")
+    power = _by_power(recording, meter.power_total, f"{meter.source} samples")
+    return [way for way in (counter, power) if way is not None]
+
+
+def rail_ways(recording: Recording) -> list[Way]:
+    """Each channel that is not the total by itself, and was read."""
+    meter = recording.meter
+    channels = [c for c in meter.channels if (c.name,) not in {meter.power_total, meter.energy_total}]
+    by_quantity = {"power_mw": _by_power, "energy_uj": _by_counter}
+    ways = [by_quantity[channel.quantity](recording, (channel.name,), channel.name) for channel in channels]
+    return [way for way in ways if way is not None]
+
+
+def declared_sensor(meter: MeterInfo, names: Sequence[str]) -> SensorFacts:
+    """What the meter says of the sum of these channels.
+
+    The slowest period, the longest window and the largest gain error of them; of their steps the root of the sum of
+    squares, since rails step independently of each other. None where one of them does not say.
+    """
+    sensors = [channel.sensor for channel in meter.channels if channel.name in names]
+    if len(sensors) == 1:
+        return sensors[0]
+    steps_mw = [sensor.step_mw for sensor in sensors]
+    known_mw = [step_mw for step_mw in steps_mw if step_mw is not None]
+    return SensorFacts(
+        update_period_ns=_greatest(sensor.update_period_ns for sensor in sensors),
+        averaging_window_ns=_greatest(sensor.averaging_window_ns for sensor in sensors),
+        step_mw=sqrt(sum(step_mw**2 for step_mw in known_mw)) if known_mw and len(known_mw) == len(steps_mw) else None,
+        gain_error=_greatest(sensor.gain_error for sensor in sensors),
+        source="; ".join(dict.fromkeys(sensor.source for sensor in sensors)) or "unknown",
+    )
+
+
+def _by_power(recording: Recording, names: tuple[str, ...], label: str) -> Way | None:
+    is_total = names == recording.meter.power_total
+    sensor = recording.sensor if is_total and recording.sensor else declared_sensor(recording.meter, names)
+    trace = power_trace(recording.meter, recording.readings, names, sensor)
+    if trace is None:
+        return None
+    way = Way(label, trace, _period_ns(recording, sensor))
+    return replace(way, trace=trace.shifted(-way.delay_ns))
+
+
+def _by_counter(recording: Recording, names: tuple[str, ...], label: str) -> Way | None:
+    trace = counter_trace(recording.meter, recording.readings, names)
+    return trace and Way(label, trace, _COUNTER_PERIOD_NS)
+
+
+def _period_ns(recording: Recording, sensor: SensorFacts) -> int:
+    """What is polled more slowly than it is renewed is renewed by each poll."""
+    return max(sensor.update_period_ns or 0, *(plan.sample_period_ns for plan in recording.plans.values()))
+
+
+def _greatest(values: Iterable[Number | None]) -> Number | None:
+    """None where one of them is."""
+    known: list[Number] = []
+    for value in values:
+        if value is None:
+            return None
+        known.append(value)
+    return max(known, default=None)
