@@ -176,6 +176,10 @@ class Tree:
         path.write_text(f"{content}\n")
         return path
 
+    def model(self, name: str) -> None:
+        """The device tree's name for the board, which ends with a zero byte."""
+        self.put("proc/device-tree/model", "").write_bytes(name.encode() + b"\0")
+
     def link(self, place: str, target: Path) -> None:
         path = self.root / place
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -277,7 +281,7 @@ class Tree:
 def jetson_tree(folder: Path, board: str, first_hwmon: int = 3) -> Tree:
     """The sensors of one of `BOARDS`."""
     tree, described = Tree(folder, first_hwmon), BOARDS[board]
-    tree.put("proc/device-tree/model", described.model + "\0")
+    tree.model(described.model)
     for address, rails in (described.hwmon or {}).items():
         tree.ina3221(address, rails)
     for number, (address, powers) in enumerate((described.iio or {}).items()):

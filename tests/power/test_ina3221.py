@@ -92,7 +92,7 @@ def test_the_ina238_of_thor_is_vin_without_a_label_too(tmp_path: Path) -> None:
 
 def test_an_ina238_elsewhere_is_no_vin(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
-    tree.put("proc/device-tree/model", "Some other board\0")
+    tree.model("Some other board")
     tree.ina238(5_000_400)
     meter = opened(tree)
     assert readings(meter) == {"(2-0044 channel 1)": 5000}
@@ -113,7 +113,7 @@ def test_thor_without_vin_has_no_total(tmp_path: Path) -> None:
 
 def test_an_unknown_board_is_measured_rail_by_rail(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
-    tree.put("proc/device-tree/model", "Carrier of a start-up\0")
+    tree.model("Carrier of a start-up")
     tree.ina3221("1-0040", [Rail("VDD_IN", 5000, 800), Rail("VDD_LAMP", 5000, 80)])
     meter = opened(tree)
     assert meter.info.power_total == meter.info.energy_total == ()
