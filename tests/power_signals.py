@@ -165,6 +165,7 @@ class Polyline(Signal):
 def loads(stretches: Sequence[tuple[int, int]], low_mw: float, high_mw: float, rise_ns: int = 1) -> Polyline:
     """`high_mw` in each (start, end), `low_mw` elsewhere; edges take `rise_ns`, from the stretch's own instants on."""
     points = [instant for start, end in stretches for instant in (start, start + rise_ns, end, end + rise_ns)]
+    assert points == sorted(points), "an edge takes longer than a stretch or pause lasts"
     return Polyline(points, [low_mw, high_mw, high_mw, low_mw] * len(stretches))
 
 
