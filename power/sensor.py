@@ -34,6 +34,8 @@ _MIN_GAPS, _NEAR, _NEARLY_ALL, _APART = 5, 0.1, 0.9, 8
 _EDGE = 0.02
 # Squared standard errors: what fits within two of them is not told apart.
 _TWO_ERRORS = 4.0
+# Share of the window: a longer rise shows in it.
+_SLOW = 0.2
 _FITTED = 4  # numbers: window, delay, two levels
 _WINDOWS_PER_PERIOD = (1 / 20, 25.0)
 _DELAYS_PER_PERIOD = (-0.5, 0.75)
@@ -107,9 +109,9 @@ def characterise(trace: PowerTrace, load: Sequence[LoadStretch]) -> Characterisa
     squares over windows and delays). Step: of which all differences between readings are multiples. Rise: how long
     after the start a reading's window still began before the device was settled.
 
-    A device that takes as long as the window to rise and to fall looks like a longer window: the two cannot be told
-    apart from readings, and the window that is found has both in it. Either way window and rise together are what must
-    be thrown away at the start of a load.
+    A device that takes its time to rise makes the window look longer: where it falls as slowly the two cannot be told
+    apart from readings at all. So of a slow device the window is an upper bound, which a note says; window and rise
+    together are what must be thrown away at the start of a load.
 
     Args:
         trace: polled faster than the sensor renews its reading, from before the first load to after the last.
@@ -322,6 +324,11 @@ def _notes(trace: PowerTrace, updates: Updates, facts: SensorFacts, rise_ns: int
     if facts.step_mw is None:
         notes.append(
             f"no step shows: the closest of its readings differ by {np.diff(np.unique(trace.power_mw)).min():g} mW"
+        )
+    if rise_ns is not None and rise_ns > _SLOW * (facts.averaging_window_ns or 0):
+        notes.append(
+            f"the device took {rise_ns / 1e6:.0f} ms to settle, which makes its averaging window look longer: it is at "
+            f"most {(facts.averaging_window_ns or 0) / 1e6:.0f} ms"
         )
     if rise_ns is None:
         notes.append("no load ran long enough to tell the rise time")

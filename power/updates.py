@@ -12,14 +12,13 @@ Floats = NDArray[np.float64]
 MIN_CHANGES = 20
 # Updates further apart than this do not share a phase where the sensor's clock slips now and then, as NVML's do.
 _LAGS = range(1, 17)
-# Share of pauses between changes that are whole periods, give or take the polling; the rest are slips.
+# Share of pauses between changes that are whole periods, give or take the polling; the rest are slips. What fails this
+# is not looked at more finely.
 _MIN_WHOLE = 0.85
 # Mean of cos(2 pi pause / period): 1 where every pause is a whole number of periods; (sin x / x)^2 with x = pi poll /
 # period where polls blur it, 0.15 at two polls for three periods. By chance it stays below one over the root of the
 # number of changes, as simulated readings without any period showed.
 _MIN_COHERENCE = 0.1
-# A divisor of the period fits nearly as well as the period itself: the longest that fits this well is taken.
-_GOOD_AS_BEST = 0.9
 # With fewer polls for each period than this the update that a poll shows cannot be told.
 _MIN_POLLS_PER_PERIOD = 1.2
 # Shares of polls, and of changes that come right after another, from which on the sensor is as fast as its polling.
@@ -72,8 +71,8 @@ def find_updates(trace: PowerTrace) -> Updates:
     """Update period and updates of the sensor behind a polled trace.
 
     An update lies somewhere in the pause before the poll that shows it, and shows only where it changes the value.
-    So the time between two changes is a whole number of periods, give or take the polling. The period is the longest
-    for which this holds.
+    So the time between two changes is a whole number of periods, give or take the polling. The period is the one
+    for which this holds best.
 
     Args:
         trace: polled at least one and a half times for each period, better ten times; a steady rate is not needed.
@@ -124,11 +123,8 @@ def _period_ns(changes: _Changes) -> float | None:
     coherence = np.mean([_coherence(candidates, changes, lag) for lag in _usable_lags(changes)], axis=0)
     if coherence.max() < max(_MIN_COHERENCE, changes.time_ns.size**-0.5):
         return None
-    at = int(np.flatnonzero(coherence >= _GOOD_AS_BEST * coherence.max())[-1])
-    # From the edge of the longest peak to its top.
-    while at > 0 and coherence[at - 1] >= coherence[at]:
-        at -= 1
-    return float(candidates[at])
+    # Divisors of the period fit too, but polling blurs them more.
+    return float(candidates[coherence.argmax()])
 
 
 def _possible_periods(changes: _Changes) -> Floats | None:

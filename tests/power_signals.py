@@ -162,9 +162,15 @@ class Polyline(Signal):
         return areas[at] + (begins + self.power_mw(instants)) / 2 * (instants - points[at])
 
 
-def loads(stretches: Sequence[tuple[int, int]], low_mw: float, high_mw: float, rise_ns: int = 1) -> Polyline:
-    """`high_mw` in each (start, end), `low_mw` elsewhere; edges take `rise_ns`, from the stretch's own instants on."""
-    points = [instant for start, end in stretches for instant in (start, start + rise_ns, end, end + rise_ns)]
+def loads(
+    stretches: Sequence[tuple[int, int]], low_mw: float, high_mw: float, rise_ns: int = 1, fall_ns: int | None = None
+) -> Polyline:
+    """`high_mw` in each (start, end), `low_mw` elsewhere; edges take their time from the stretch's own instants on.
+
+    `fall_ns`: as `rise_ns` where it is None.
+    """
+    falls_ns = rise_ns if fall_ns is None else fall_ns
+    points = [instant for start, end in stretches for instant in (start, start + rise_ns, end, end + falls_ns)]
     assert points == sorted(points), "an edge takes longer than a stretch or pause lasts"
     return Polyline(points, [low_mw, high_mw, high_mw, low_mw] * len(stretches))
 

@@ -10,7 +10,7 @@ import pytest
 from espnet_edge.power.sensor import Characterisation, LoadStretch, SensorUnclearError, characterise, probe_schedule
 from espnet_edge.power.trace import PowerTrace, SensorFacts
 from nvml_traces import BURSTS_3090, BURSTS_A100, STEP_3090, STEP_4090, STEP_A100, STEP_A5000, read_recording
-from power_signals import MS, Constant, S, SimulatedSensor, loads
+from power_signals import MS, S, SimulatedSensor, Square, loads
 
 IDLE_MW, LOAD_MW = 50e3, 250e3
 # Update period and averaging window in ms, as Yang et al. list them.
@@ -105,14 +105,20 @@ def test_a_sensor_as_fast_as_its_polling_has_the_period_of_the_polling() -> None
     assert found.notes[0].startswith("renewed at least as often as it was polled, every ")
 
 
-@pytest.mark.parametrize(("rise_ms", "least_ms", "most_ms"), [(0, 0, 20), (300, 180, 320), (800, 600, 820)])
-def test_the_devices_own_rise_is_what_settling_takes_beyond_the_window(rise_ms, least_ms, most_ms) -> None:
-    """Within 5 % of the swing, so a straight rise of 300 ms counts as 285 ms at most; some of it looks like window."""
+@pytest.mark.parametrize("rise_ms", [0, 300, 800])
+@pytest.mark.parametrize("falls_as_slowly", [False, True])
+def test_window_and_rise_together_are_what_settling_takes(rise_ms, falls_as_slowly) -> None:
+    """Settled is within 5 % of the swing, so that a straight rise of 300 ms counts as 285 ms."""
     stretches = every(5_987, 3_011, 9)
-    sensor = SimulatedSensor(loads(stretches, IDLE_MW, LOAD_MW, max(rise_ms * MS, 1)), 20 * MS, 10 * MS, noise_mw=300)
+    signal = loads(stretches, IDLE_MW, LOAD_MW, max(rise_ms * MS, 1), None if falls_as_slowly else 1)
+    sensor = SimulatedSensor(signal, 20 * MS, 10 * MS, noise_mw=300)
     found = characterise(polled(sensor, stretches, 5), [LoadStretch(*stretch) for stretch in stretches])
     assert found.rise_ns is not None
-    assert least_ms * MS <= found.rise_ns + found.facts.averaging_window_ns - 10 * MS <= most_ms * MS
+    settling_ns = found.rise_ns + found.facts.averaging_window_ns
+    assert (0.9 * rise_ms + 5) * MS <= settling_ns <= (rise_ms + 30) * MS
+    assert any("makes its averaging window look longer" in note for note in found.notes) == (
+        rise_ms > 0 and not falls_as_slowly
+    )
 
 
 def test_without_a_long_load_the_rise_is_not_known() -> None:
@@ -170,12 +176,17 @@ def test_too_few_changes_tell_nothing() -> None:
 
 
 def test_a_load_that_the_readings_do_not_follow_gives_no_window_but_the_period() -> None:
-    trace = SimulatedSensor(Constant(50e3), 100 * MS, 25 * MS, noise_mw=300).trace(0, 10 * S, 10 * MS, 3 * MS)
-    trace = replace(trace, sensor=SensorFacts())
-    with pytest.raises(SensorUnclearError, match="the load explains") as caught:
-        characterise(trace, [LoadStretch(*stretch) for stretch in probed(SensorFacts(100 * MS, 25 * MS))])
+    stretches = probed(SensorFacts(100 * MS, 25 * MS))
+    sensor = SimulatedSensor(Square(IDLE_MW, LOAD_MW, 313 * MS, 140 * MS), 100 * MS, 25 * MS, noise_mw=300)
+    with pytest.raises(SensorUnclearError, match=r"the load explains \d\d?% of the readings' changes, 50%") as caught:
+        characterise(polled(sensor, stretches, 10), [LoadStretch(*stretch) for stretch in stretches])
     assert caught.value.found.update_period_ns == pytest.approx(100 * MS, rel=0.01)
     assert caught.value.found.averaging_window_ns is None
+
+
+def test_windows_that_noise_makes_alike_are_not_told_apart() -> None:
+    with pytest.raises(SensorUnclearError, match=r"averaging windows from \d+ to \d+ ms explain the readings alike"):
+        characterised(100, 25, 10, noise_mw=70e3, seed=2)
 
 
 def test_changes_at_random_instants_have_no_period() -> None:
