@@ -196,8 +196,8 @@ def _idle(recording: Recording, way: Way) -> IdleLine | Unavailable:
     try:
         before, after = (_idle_mw(stretch, way) for stretch in stretches)
         step = _quantisation(way.trace, [before, after]) if isinstance(way.trace, PowerTrace) else None
-        mids_ns = [(stretch.start_ns + stretch.end_ns) // 2 for stretch in stretches]
-        return IdleLine(series_mean(before), series_mean(after), *mids_ns, step.systematic_mw if step else 0.0)
+        first_ns, last_ns = ((stretch.start_ns + stretch.end_ns) // 2 for stretch in stretches)
+        return IdleLine(series_mean(before), series_mean(after), first_ns, last_ns, step.systematic_mw if step else 0.0)
     except ValueError as error:
         return Unavailable(f"idle: {error}")
 

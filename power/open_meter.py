@@ -87,7 +87,8 @@ def probe_meters(places: Places | None = None) -> Iterator[tuple[str, Meter | Pr
 
 def _candidates(computes_on: Collection[str]) -> tuple[str, ...]:
     """What sees all that computes. Off a board no meter sees a GPU and a processor together."""
-    return {("gpu",): (*_BOARD, "nvml"), ("cpu",): (*_BOARD, "rapl")}.get(tuple(computes_on), _BOARD)
+    alone = {"gpu": "nvml", "cpu": "rapl"}
+    return (*_BOARD, *(alone[what] for what in computes_on if len(computes_on) == 1))
 
 
 def _parsed(spec: str) -> tuple[str, str]:

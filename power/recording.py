@@ -152,10 +152,12 @@ def counter_trace(meter: MeterInfo, samples: Samples, names: tuple[str, ...]) ->
 
 
 def _rows(samples: Samples, names: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    columns = [np.array(samples.columns[name], dtype=np.float64) for name in names]
-    values = np.stack(columns, axis=1) if columns else np.empty((0, 0))
-    whole = ~np.isnan(values).any(axis=1)
-    return np.array(samples.time_ns, dtype=np.int64)[whole[: len(samples.time_ns)]], values[whole]
+    """Instants (n,) and values (n, names) of the rows in which all of them were read; none without names."""
+    values = np.empty((len(samples.time_ns), len(names)))
+    for i, name in enumerate(names):
+        values[:, i] = np.array(samples.columns[name], dtype=np.float64)
+    whole = np.isfinite(values).all(axis=1) if names else np.zeros(len(values), dtype=np.bool_)
+    return np.array(samples.time_ns, dtype=np.int64)[whole], values[whole]
 
 
 def _by_name(meter: MeterInfo) -> Mapping[str, Channel]:

@@ -81,7 +81,7 @@ def _from_csv(path: Path) -> tuple[MeterInfo, Samples]:
     if len(times_ns) < len(rows) or any(later <= earlier for earlier, later in pairwise(times_ns)):
         raise InputError(f"{path}: times in {header[0]} do not increase, or are missing in a row; sort and fill them")
     columns = {
-        channel.name: tuple(None if row[i] is None else row[i] * factor for row in rows)  # type: ignore[operator]
+        channel.name: tuple(None if row[i] is None else row[i] * factor for row in rows)
         for i, (channel, factor) in enumerate(zip(channels, factors, strict=True), 1)
     }
     return _csv_info(path, channels), Samples(tuple(times_ns), columns)

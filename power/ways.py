@@ -89,7 +89,7 @@ def _by_power(recording: Recording, names: tuple[str, ...], label: str) -> Way |
 
 def _by_counter(recording: Recording, names: tuple[str, ...], label: str) -> Way | None:
     trace = counter_trace(recording.meter, recording.readings, names)
-    return trace and Way(label, trace, _COUNTER_PERIOD_NS)
+    return Way(label, trace, _COUNTER_PERIOD_NS) if trace else None
 
 
 def _period_ns(recording: Recording, sensor: SensorFacts) -> int:

@@ -1,5 +1,6 @@
 """A machine in virtual time: loads that draw known power, a sensor that reads it, and a sampler that runs beside them."""
 
+import random
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,16 +27,23 @@ class SensorModel:
 
 
 class VirtualMachine:
-    """Time passes only in `load`s and in `sleep`; `extra_mw(time_ns)` is drawn at any time, for drift."""
+    """Time passes only in `load`s and in `sleep`.
 
-    def __init__(self, idle_mw: float, *, extra_mw: Callable[[int], float] = lambda _ns: 0.0) -> None:
+    `extra_mw(time_ns)` is drawn at any time, for drift; `noise` is the standard deviation of each step's power, as a
+    share of it.
+    """
+
+    def __init__(
+        self, idle_mw: float, *, extra_mw: Callable[[int], float] = lambda _ns: 0.0, noise: float = 0.003, seed: int = 0
+    ) -> None:
+        self.noise, self.random = noise, random.Random(seed)
         self.now_ns = 1_000 * S
         self.idle_mw, self.extra_mw = idle_mw, extra_mw
         self.sampler: Sampler | None = None
         self._next_sample_ns = self.now_ns
         self._times, self._energies = [0], [0.0]
         self._levels = [idle_mw + extra_mw(0)]
-        self.joules_of: dict[str, list[float]] = {}
+        
 
     def clock(self) -> int:
         return self.now_ns
@@ -68,7 +76,7 @@ class VirtualMachine:
     def _step(self, end_ns: int, power_mw: float) -> None:
         self._energies.append(self.energy_mw_ns(self.now_ns))
         self._times.append(self.now_ns)
-        self._levels.append(power_mw + self.extra_mw(self.now_ns))
+        self._levels.append(power_mw * self.random.gauss(1, self.noise) + self.extra_mw(self.now_ns))
         while self.sampler is not None and self._next_sample_ns <= end_ns:
             self.now_ns = max(self.now_ns, self._next_sample_ns)
             self.sampler.sample()
