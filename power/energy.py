@@ -72,7 +72,8 @@ def energy_j(trace: PowerTrace, start_ns: int, end_ns: int) -> float:
     """
     _check_window(trace.time_ns, start_ns, end_ns)
     inside = (trace.time_ns > start_ns) & (trace.time_ns < end_ns)
-    at_ends = np.interp([start_ns, end_ns], trace.time_ns, trace.power_mw)
+    # Relative to the start: an instant of Unix time in ns has more digits than a float.
+    at_ends = np.interp([0, end_ns - start_ns], trace.time_ns - start_ns, trace.power_mw)
     time_ns = np.concatenate([[start_ns], trace.time_ns[inside], [end_ns]])
     power_mw = np.concatenate([at_ends[:1], trace.power_mw[inside], at_ends[1:]])
     return float(((power_mw[1:] + power_mw[:-1]) / 2 * np.diff(time_ns)).sum() * _J_PER_MW_NS)
@@ -172,8 +173,7 @@ def _steps_uj(trace: CounterTrace, first: int, last: int) -> NDArray[np.int64]:
         raise ValueError(
             f"{trace.rail}: the counter fell from {counts[at]} to {counts[at + 1]} uJ: it was reset; measure again"
         )
-    # Ticks gather what was drawn since the tick before, which may be readings ago.
-    if steps_uj.sum() > MAX_PLAUSIBLE_W * 1e-3 * float(time_ns[-1] - time_ns[0]) or _jumped(steps_uj, time_ns):
+    if _jumped(steps_uj, time_ns):
         raise ValueError(f"{trace.rail}: the counter jumped by {steps_uj.max()} uJ between two readings; measure again")
     return steps_uj
 
@@ -183,7 +183,11 @@ def _without_wraps(steps_uj: NDArray[np.int64], wrap_uj: int | None) -> NDArray[
 
 
 def _jumped(steps_uj: NDArray[np.int64], time_ns: NDArray[np.int64]) -> bool:
-    """Whether one tick gathered more than any device can draw since the tick before it."""
+    """Whether one tick gathered more than any device can draw since the tick before it.
+
+    What the first tick gathered is no part of the energy between ticks. The tick before came at the earliest right
+    after the reading that did not show it yet.
+    """
     ticks = np.flatnonzero(steps_uj)
-    since_ns = np.diff(time_ns[ticks + 1])
+    since_ns = time_ns[ticks[1:] + 1] - time_ns[ticks[:-1]]
     return bool((steps_uj[ticks[1:]] > MAX_PLAUSIBLE_W * 1e-3 * since_ns).any())
