@@ -1,0 +1,214 @@
+"""How long to measure, what to throw away and where to pause, chosen from the sensor.
+
+What goes wrong without: a sensor that sees 25 ms of every 100 ms (NVIDIA's A100 and H100) reads a load that comes and
+goes every 100 ms as 67 % too high or too low, by chance; the mean over 1 s of newer cards reads a run of 1 s as 44 %
+too low. Repetition, shifted starts and the removal of the rise are the remedies of Yang et al. (arXiv 2312.02741).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from .trace import SensorFacts
+
+# Share of a window's energy by which its two edges may be off, as a standard deviation: an edge lies anywhere between
+# two updates, so it is off by period / sqrt(12), and two of them by period / sqrt(6).
+MAX_EDGE_ERROR = 0.005
+# Where a counter gives the energy, power is the cross-check only.
+MAX_EDGE_ERROR_OF_CHECK = 0.01
+MIN_WINDOW_NS = 5_000_000_000
+MAX_WINDOW_NS = 3_600_000_000_000
+MIN_INFERENCES = 10
+MIN_UPDATES = 4  # in a window that the user asks for
+DEFAULT_ROUNDS = 9
+# Rise times of GPUs in the study of Yang et al. are 40 to 300 ms.
+DEFAULT_RISE_NS = 300_000_000
+MIN_PHASES = 8
+# Inferences of varying length drift from the phase that their group began at: the sooner the next begins, the less.
+_PERIODS_PER_GROUP = 5
+# A reading over w shows whole cycles of a load of period L and a part of one. Where the sensor keeps step with the load
+# it is the same part each time, and a load that is off half the time is read wrong by up to L / (2 w).
+MAX_LOCKED_ERROR = 0.02
+MIN_IDLE_NS = 2_000_000_000
+_POLLS_PER_UPDATE = 10
+_MIN_SAMPLE_NS, _MAX_SAMPLE_NS = 5_000_000, 100_000_000
+# What is not known of a sensor is taken as the worst that NVML has: a mean over 1 s, or over a quarter of each period.
+_LONGEST_WINDOW_NS, _SMALLEST_SHARE = 1_000_000_000, 0.25
+
+
+@dataclass(frozen=True)
+class Group:
+    """Inferences to run back to back, beginning `phase_ns` after the sensor's period that the window began with."""
+
+    inferences: int
+    phase_ns: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure one load.
+
+    Each round: idle for `idle_ns`, load for `settle_ns`, then without a stop the window, then go on reading for
+    `tail_ns`; and idle again for `idle_ns`.
+
+    Attributes:
+        sample_period_ns: from one poll of the sensor to the next.
+        window_ns: the stretch that counts, at least. With groups, as long as they and their pauses take.
+        settle_ns: from the start of each load and of each idle stretch on, what does not count: the device rises and
+            the sensor's mean still has in it what was before.
+        tail_ns: readings that come up to so much later still show what was in the window.
+        delay_ns: how old what a poll shows is on average: half an averaging window and half a period. The trace is
+            moved back by it before its energy is taken: `trace.shifted(-plan.delay_ns)`.
+        rounds: how often to do it all.
+        idle_ns: how long to idle before and after, `settle_ns` included.
+        groups: inferences that run back to back; the pause before each (see `pause_ns`) slides the load along the
+            sensor's period. () where nothing needs to slide: then inferences run back to back through the window.
+        period_ns: the sensor's update period.
+        reason: why, in one line.
+    """
+
+    sample_period_ns: int
+    window_ns: int
+    settle_ns: int
+    tail_ns: int
+    delay_ns: int
+    rounds: int
+    idle_ns: int
+    groups: tuple[Group, ...]
+    period_ns: int
+    reason: str
+
+    def pause_ns(self, group: int, since_start_ns: int) -> int:
+        """How long to wait now before a group begins.
+
+        Args:
+            group: 0 for the first, which begins the window, so that there is no wait; as many as there are groups: the
+                wait that ends the window. It brings the load back to the phase of its start, so that the pauses
+                together are whole periods and the sensor sees its share of them.
+            since_start_ns: time from the start of the window to now, when the group before is done.
+        """
+        if group == 0:
+            return 0
+        phase_ns = self.groups[group].phase_ns if group < len(self.groups) else self.groups[0].phase_ns
+        return (phase_ns - self.groups[0].phase_ns - since_start_ns) % self.period_ns
+
+
+def gross_energy_j(window_energy_j: float, pause_ns: int, idle_mw: float) -> float:
+    """Energy of the inferences alone: E = E_window - t_pause P_idle. Units: J.
+
+    Args:
+        window_energy_j: of the whole window, pauses included.
+        pause_ns: all pauses of the window together.
+        idle_mw: power while the device waits with its clocks and context kept, as measured before and after.
+    """
+    return window_energy_j - pause_ns * idle_mw * 1e-12
+
+
+def plan(
+    facts: SensorFacts,
+    inference_ns: int,
+    *,
+    has_counter: bool,
+    rise_ns: int | None = None,
+    window_s: float | None = None,
+    rounds: int | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Choose window, repetitions, settling time, sampling and phase shifts.
+
+    Args:
+        facts: the sensor, characterised or declared; its update period must be known.
+        inference_ns: how long one inference takes. Units: ns.
+        has_counter: a counter of energy is read, too, whose ticks give the edges of the window.
+        rise_ns: how long the device takes to settle under load; None: 300 ms. Units: ns.
+        window_s: the user's wish instead of the choice made here. Units: s.
+        rounds: likewise.
+        seed: of the order of the groups.
+
+    Raises:
+        InputError: the update period is not known, the window is shorter than the sensor can tell, or there are no
+            rounds.
+        ValueError: an inference takes no time.
+    """
+    if inference_ns <= 0:
+        raise ValueError(f"an inference of {inference_ns} ns: give how long one takes")
+    if rounds is not None and rounds < 1:
+        raise InputError(f"{rounds} rounds: at least 1 is needed, {DEFAULT_ROUNDS} tell how results vary")
+    if facts.update_period_ns is None:
+        raise InputError("how often the sensor renews its reading is not known: characterise it with a load first")
+    sample_ns = min(max(facts.update_period_ns // _POLLS_PER_UPDATE, _MIN_SAMPLE_NS), _MAX_SAMPLE_NS)
+    # What is polled more slowly than it is renewed is renewed by each poll.
+    period_ns = max(facts.update_period_ns, sample_ns)
+    averaged_ns = _LONGEST_WINDOW_NS if facts.averaging_window_ns is None else facts.averaging_window_ns
+    window_ns = _window_ns(period_ns, averaged_ns, inference_ns, has_counter, window_s)
+    settle_ns = (DEFAULT_RISE_NS if rise_ns is None else rise_ns) + averaged_ns
+    groups = _groups(facts.averaging_window_ns, period_ns, inference_ns, window_ns, seed)
+    return Plan(
+        sample_period_ns=sample_ns,
+        window_ns=window_ns,
+        settle_ns=settle_ns,
+        tail_ns=averaged_ns + period_ns,
+        delay_ns=((facts.averaging_window_ns or 0) + period_ns) // 2,
+        rounds=DEFAULT_ROUNDS if rounds is None else rounds,
+        idle_ns=settle_ns + max(MIN_IDLE_NS, _shortest_ns(period_ns, MAX_EDGE_ERROR_OF_CHECK)),
+        groups=groups,
+        period_ns=period_ns,
+        reason="; ".join(_reasons(facts, period_ns, window_ns, settle_ns, groups)),
+    )
+
+
+def edge_error(period_ns: int, window_ns: int) -> float:
+    """Standard deviation of a window's energy because its edges lie between updates, as a share: p / (sqrt(6) T)."""
+    return period_ns / (math.sqrt(6) * window_ns)
+
+
+def _shortest_ns(period_ns: int, error: float) -> int:
+    return math.ceil(period_ns / (math.sqrt(6) * error))
+
+
+def _window_ns(period_ns: int, averaged_ns: int, inference_ns: int, has_counter: bool, window_s: float | None) -> int:
+    if window_s is not None:
+        return _asked_ns(window_s, period_ns, averaged_ns)
+    error = MAX_EDGE_ERROR_OF_CHECK if has_counter else MAX_EDGE_ERROR
+    return max(_shortest_ns(period_ns, error), MIN_WINDOW_NS, MIN_INFERENCES * inference_ns)
+
+
+def _asked_ns(window_s: float, period_ns: int, averaged_ns: int) -> int:
+    least_ns = max(MIN_UPDATES * period_ns, averaged_ns)
+    if not least_ns <= window_s * 1e9 <= MAX_WINDOW_NS:
+        raise InputError(
+            f"a window of {window_s:g} s does not fit a sensor that renews its reading every {period_ns / 1e9:.3g} s "
+            f"and averages over {averaged_ns / 1e9:.3g} s: take {least_ns / 1e9:.3g} to {MAX_WINDOW_NS / 1e9:g} s"
+        )
+    return round(window_s * 1e9)
+
+
+def _groups(averaged_ns: int | None, period_ns: int, inference_ns: int, window_ns: int, seed: int) -> tuple[Group, ...]:
+    seen_ns = _SMALLEST_SHARE * period_ns if averaged_ns is None else averaged_ns
+    if seen_ns >= period_ns or inference_ns / (2 * seen_ns) <= MAX_LOCKED_ERROR:
+        return ()
+    phases = max(MIN_PHASES, math.ceil(period_ns / seen_ns), round(window_ns / (_PERIODS_PER_GROUP * period_ns)))
+    each = math.ceil(window_ns / inference_ns / phases)
+    order = np.random.default_rng(seed).permutation(phases).tolist()
+    return tuple(Group(each, round(number * period_ns / phases)) for number in order)
+
+
+def _reasons(
+    facts: SensorFacts, period_ns: int, window_ns: int, settle_ns: int, groups: tuple[Group, ...]
+) -> list[str]:
+    readings, error = window_ns / period_ns, edge_error(period_ns, window_ns)
+    reasons = [
+        f"windows of {window_ns / 1e9:.3g} s or {readings:.0f} readings, whose edges are off by {error:.2%}",
+        f"the first {settle_ns / 1e9:.2g} s of load do not count",
+    ]
+    if facts.averaging_window_ns is None:
+        reasons.append("the averaging window is not known and taken as the worst of NVML's, for each purpose")
+    if groups:
+        seen = "an unknown part" if facts.averaging_window_ns is None else f"{facts.averaging_window_ns / 1e6:.0f} ms"
+        reasons.append(
+            f"{len(groups)} groups of {groups[0].inferences} inferences with pauses, as the sensor sees {seen} of "
+            f"every {period_ns / 1e6:.0f} ms"
+        )
+    return reasons
