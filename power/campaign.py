@@ -129,7 +129,6 @@ class _Campaign:
             rise_ns=rise_ns,
             window_s=self.settings.window_s,
             rounds=self.settings.rounds,
-            seed=self.settings.seed,
         )
 
     def _sensor(self) -> tuple[SensorFacts, int | None]:
@@ -239,16 +238,23 @@ class _Campaign:
         run = _Run(self.loads[name], self.clock, chosen.window_ns)
         run.until(run.start_ns + chosen.settle_ns)
         start_ns = run.now_ns
-        for group, one in enumerate(chosen.groups):
-            self._pause(run, chosen.pause_ns(group, run.now_ns - start_ns))
-            run.times(one.inferences)
-        if chosen.groups:
-            self._pause(run, chosen.pause_ns(len(chosen.groups), run.now_ns - start_ns))
+        if chosen.phases_ns:
+            self._run_groups(run, chosen)
         else:
             run.until(start_ns + chosen.window_ns)
         window = (start_ns, run.now_ns)
         run.until(run.now_ns + chosen.tail_ns)
         self._recorded("load", name, number, run, window)
+
+    def _run_groups(self, run: "_Run", chosen: Plan) -> None:
+        """Slide the load along the sensor's period: see `plan`."""
+        start_ns, left_ns = run.now_ns, set(chosen.phases_ns)
+        while left_ns:
+            phase_ns, pause_ns = chosen.next_group(left_ns, run.now_ns - start_ns)
+            self._pause(run, pause_ns)
+            run.times(chosen.group_inferences)
+            left_ns.remove(phase_ns)
+        self._pause(run, chosen.closing_pause_ns(run.now_ns - start_ns))
 
     def _pause(self, run: "_Run", pause_ns: int) -> None:
         if pause_ns > 0:

@@ -6,9 +6,9 @@ too low. Repetition, shifted starts and the removal of the rise are the remedies
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
-import numpy as np
 
 from ..errors import InputError
 from .trace import SensorFacts
@@ -19,6 +19,8 @@ MAX_EDGE_ERROR = 0.005
 # Where a counter gives the energy, power is the cross-check only.
 MAX_EDGE_ERROR_OF_CHECK = 0.01
 MIN_WINDOW_NS = 5_000_000_000
+# Pauses are about four periods of the sensor, whatever the window: a long one makes their share small.
+MIN_WINDOW_WITH_PAUSES_NS = 12_000_000_000
 MAX_WINDOW_NS = 3_600_000_000_000
 MIN_INFERENCES = 10
 MIN_UPDATES = 4  # in a window that the user asks for
@@ -29,21 +31,15 @@ MIN_PHASES = 8
 # Inferences of varying length drift from the phase that their group began at: the sooner the next begins, the less.
 _PERIODS_PER_GROUP = 5
 # A reading over w shows whole cycles of a load of period L and a part of one. Where the sensor keeps step with the load
-# it is the same part each time, and a load that is off half the time is read wrong by up to L / (2 w).
+# it is the same part each time, and a load that is off half the time is read wrong by up to L / (2 w); nor by more than
+# what the sensor does not see of each period p, (p - w) / w.
 MAX_LOCKED_ERROR = 0.02
-MIN_IDLE_NS = 2_000_000_000
+MIN_IDLE_NS = 10_000_000_000
 _POLLS_PER_UPDATE = 10
-_MIN_SAMPLE_NS, _MAX_SAMPLE_NS = 5_000_000, 100_000_000
+# More than 100 readings a second would cost the processor more than 1 % of a core.
+_MIN_SAMPLE_NS, _MAX_SAMPLE_NS = 10_000_000, 100_000_000
 # What is not known of a sensor is taken as the worst that NVML has: a mean over 1 s, or over a quarter of each period.
 _LONGEST_WINDOW_NS, _SMALLEST_SHARE = 1_000_000_000, 0.25
-
-
-@dataclass(frozen=True)
-class Group:
-    """Inferences to run back to back, beginning `phase_ns` after the sensor's period that the window began with."""
-
-    inferences: int
-    phase_ns: int
 
 
 @dataclass(frozen=True)
@@ -63,8 +59,10 @@ class Plan:
             moved back by it before its energy is taken: `trace.shifted(-plan.delay_ns)`.
         rounds: how often to do it all.
         idle_ns: how long to idle before and after, `settle_ns` included.
-        groups: inferences that run back to back; the pause before each (see `pause_ns`) slides the load along the
-            sensor's period. () where nothing needs to slide: then inferences run back to back through the window.
+        phases_ns: a group of inferences begins at each of these instants of the sensor's period, counted from the start
+            of the window; the pauses in between (see `next_group`) slide the load along the period. () where nothing
+            needs to slide: then inferences run back to back through the window. Units: ns.
+        group_inferences: how many run back to back in each group.
         period_ns: the sensor's update period.
         reason: why, in one line.
     """
@@ -76,23 +74,28 @@ class Plan:
     delay_ns: int
     rounds: int
     idle_ns: int
-    groups: tuple[Group, ...]
+    phases_ns: tuple[int, ...]
+    group_inferences: int
     period_ns: int
     reason: str
 
-    def pause_ns(self, group: int, since_start_ns: int) -> int:
-        """How long to wait now before a group begins.
+    def next_group(self, left_ns: Collection[int], since_start_ns: int) -> tuple[int, int]:
+        """Which of the phases that are left comes next, and how long to wait for it, so that pauses are short.
 
         Args:
-            group: 0 for the first, which begins the window, so that there is no wait; as many as there are groups: the
-                wait that ends the window. It brings the load back to the phase of its start, so that the pauses
-                together are whole periods and the sensor sees its share of them.
-            since_start_ns: time from the start of the window to now, when the group before is done.
+            left_ns: phases at which no group has begun yet. Units: ns.
+            since_start_ns: time from the start of the window to now.
         """
-        if group == 0:
-            return 0
-        phase_ns = self.groups[group].phase_ns if group < len(self.groups) else self.groups[0].phase_ns
-        return (phase_ns - self.groups[0].phase_ns - since_start_ns) % self.period_ns
+        waits = {(phase_ns - since_start_ns) % self.period_ns: phase_ns for phase_ns in left_ns}
+        return waits[min(waits)], min(waits)
+
+    def closing_pause_ns(self, since_start_ns: int) -> int:
+        """How long to wait at the end of the window, when all groups are done.
+
+        It brings the load back to the phase of its start: the pauses together are whole periods then, and the sensor
+        sees its share of them.
+        """
+        return -since_start_ns % self.period_ns
 
 
 def gross_energy_j(window_energy_j: float, pause_ns: int, idle_mw: float) -> float:
@@ -114,7 +117,6 @@ def plan(
     rise_ns: int | None = None,
     window_s: float | None = None,
     rounds: int | None = None,
-    seed: int = 0,
 ) -> Plan:
     """Choose window, repetitions, settling time, sampling and phase shifts.
 
@@ -125,7 +127,6 @@ def plan(
         rise_ns: how long the device takes to settle under load; None: 300 ms. Units: ns.
         window_s: the user's wish instead of the choice made here. Units: s.
         rounds: likewise.
-        seed: of the order of the groups.
 
     Raises:
         InputError: the update period is not known, the window is shorter than the sensor can tell, or there are no
@@ -142,9 +143,13 @@ def plan(
     # What is polled more slowly than it is renewed is renewed by each poll.
     period_ns = max(facts.update_period_ns, sample_ns)
     averaged_ns = _LONGEST_WINDOW_NS if facts.averaging_window_ns is None else facts.averaging_window_ns
+    slides = _locks(facts.averaging_window_ns, period_ns, inference_ns)
     window_ns = _window_ns(period_ns, averaged_ns, inference_ns, has_counter, window_s)
+    if slides and window_s is None:
+        window_ns = max(window_ns, MIN_WINDOW_WITH_PAUSES_NS)
     settle_ns = (DEFAULT_RISE_NS if rise_ns is None else rise_ns) + averaged_ns
-    groups = _groups(facts.averaging_window_ns, period_ns, inference_ns, window_ns, seed)
+    phases_ns = _phases_ns(facts.averaging_window_ns, period_ns, window_ns) if slides else ()
+    each = math.ceil(window_ns / inference_ns / len(phases_ns)) if slides else 0
     return Plan(
         sample_period_ns=sample_ns,
         window_ns=window_ns,
@@ -153,9 +158,10 @@ def plan(
         delay_ns=((facts.averaging_window_ns or 0) + period_ns) // 2,
         rounds=DEFAULT_ROUNDS if rounds is None else rounds,
         idle_ns=settle_ns + max(MIN_IDLE_NS, _shortest_ns(period_ns, MAX_EDGE_ERROR_OF_CHECK)),
-        groups=groups,
+        phases_ns=phases_ns,
+        group_inferences=each,
         period_ns=period_ns,
-        reason="; ".join(_reasons(facts, period_ns, window_ns, settle_ns, groups)),
+        reason="; ".join(_reasons(facts, period_ns, window_ns, settle_ns, len(phases_ns), each)),
     )
 
 
@@ -185,19 +191,20 @@ def _asked_ns(window_s: float, period_ns: int, averaged_ns: int) -> int:
     return round(window_s * 1e9)
 
 
-def _groups(averaged_ns: int | None, period_ns: int, inference_ns: int, window_ns: int, seed: int) -> tuple[Group, ...]:
+def _locks(averaged_ns: int | None, period_ns: int, inference_ns: int) -> bool:
+    """Whether a sensor that keeps step with the load could read it wrong."""
     seen_ns = _SMALLEST_SHARE * period_ns if averaged_ns is None else averaged_ns
-    if seen_ns >= period_ns or inference_ns / (2 * seen_ns) <= MAX_LOCKED_ERROR:
-        return ()
+    return min(inference_ns / (2 * seen_ns), (period_ns - seen_ns) / seen_ns) > MAX_LOCKED_ERROR
+
+
+def _phases_ns(averaged_ns: int | None, period_ns: int, window_ns: int) -> tuple[int, ...]:
+    """Equally spaced, and so many that together the sensor sees the whole period."""
+    seen_ns = _SMALLEST_SHARE * period_ns if averaged_ns is None else averaged_ns
     phases = max(MIN_PHASES, math.ceil(period_ns / seen_ns), round(window_ns / (_PERIODS_PER_GROUP * period_ns)))
-    each = math.ceil(window_ns / inference_ns / phases)
-    order = np.random.default_rng(seed).permutation(phases).tolist()
-    return tuple(Group(each, round(number * period_ns / phases)) for number in order)
+    return tuple(round(number * period_ns / phases) for number in range(phases))
 
 
-def _reasons(
-    facts: SensorFacts, period_ns: int, window_ns: int, settle_ns: int, groups: tuple[Group, ...]
-) -> list[str]:
+def _reasons(facts: SensorFacts, period_ns: int, window_ns: int, settle_ns: int, groups: int, each: int) -> list[str]:
     readings, error = window_ns / period_ns, edge_error(period_ns, window_ns)
     reasons = [
         f"windows of {window_ns / 1e9:.3g} s or {readings:.0f} readings, whose edges are off by {error:.2%}",
@@ -208,7 +215,7 @@ def _reasons(
     if groups:
         seen = "an unknown part" if facts.averaging_window_ns is None else f"{facts.averaging_window_ns / 1e6:.0f} ms"
         reasons.append(
-            f"{len(groups)} groups of {groups[0].inferences} inferences with pauses, as the sensor sees {seen} of "
+            f"{groups} groups of {each} inferences with pauses, as the sensor sees {seen} of "
             f"every {period_ns / 1e6:.0f} ms"
         )
     return reasons

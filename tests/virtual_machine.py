@@ -43,7 +43,6 @@ class VirtualMachine:
         self._next_sample_ns = self.now_ns
         self._times, self._energies = [0], [0.0]
         self._levels = [idle_mw + extra_mw(0)]
-        
 
     def clock(self) -> int:
         return self.now_ns
