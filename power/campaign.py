@@ -157,7 +157,8 @@ class _Campaign:
 
     def _facts_of_unclear(self, error: SensorUnclearError, declared: SensorFacts) -> SensorFacts:
         """What is left to go by; without an update period there is nothing."""
-        facts = declared.updated(**{name: getattr(error.found, name) for name in ("update_period_ns", "step_mw")})
+        seen = {name: getattr(error.found, name) for name in ("update_period_ns", "step_mw")}
+        facts = declared.updated(**seen, source=f"{declared.source}; update period and step by a probe load, where seen")
         if facts.update_period_ns is None:
             raise UnavailableError(f"{self.meter.device}: how it measures could not be found out: {error}") from error
         self.notes.append(f"how the sensor measures could not be seen, and is taken as declared: {error}")

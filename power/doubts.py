@@ -6,7 +6,7 @@ import numpy as np
 
 from .conditions import condition_doubts
 from .figures import EnergyBy, LoadEnergy, Unavailable
-from .nvml import slowing_reasons
+from .nvml_facts import throttling_names
 from .recording import Recording, Stretch
 from .uncertainty import Estimate, drift
 
@@ -35,9 +35,9 @@ def doubts_of(recording: Recording, loads: Sequence[LoadEnergy]) -> Iterator[str
 def _load_doubts(load: LoadEnergy) -> Iterator[str]:
     by = load.total
     if isinstance(by.gross_mj, Unavailable):
-        if load.other is not None and isinstance(load.other.gross_mj, Estimate) and load.difference is None:
-            yield f"{load.name}: {by.label} gives no figure ({by.gross_mj.reason}); {load.other.label} does"
         return
+    if load.other is not None and isinstance(load.other.gross_mj, Unavailable):
+        yield f"{load.name}: {load.other.label} gives no figure to compare with: {load.other.gross_mj.reason}"
     refused = [window for window in by.windows if window.refused]
     if refused:
         yield (
@@ -81,7 +81,7 @@ def _clock_doubts(recording: Recording, name: str) -> Iterator[str]:
 def _throttle_doubts(recording: Recording, name: str) -> Iterator[str]:
     """Windows in which the device was slowed down."""
     tells: dict[str, Callable[[float], str]] = {
-        "throttle_reasons": lambda value: ", ".join(slowing_reasons(int(value))),
+        "throttle_reasons": lambda value: ", ".join(throttling_names(int(value))),
         "throttled": lambda value: f"cooling state {value:g}" if value else "",
     }
     for column, tell in tells.items():
