@@ -506,6 +506,7 @@ def test_conditions_of_a_jetson(tmp_path: Path) -> None:
     tree.cooling(1, "hot-surface-alert", 1)
     alert = tree.cooling(2, "gpu-throttle-alert", 0)
     tree.cooling(3, "devfreq-17000000.gpu", 0)
+    (tree.hwmon("other") / "oc1_event_cnt").write_text("1000\n")
     counters = tree.hwmon("soctherm_oc")
     for number, count in enumerate((1, 0, 27), start=1):
         (counters / f"oc{number}_event_cnt").write_text(f"{count}\n")
@@ -530,6 +531,15 @@ def test_conditions_of_a_jetson(tmp_path: Path) -> None:
     alert.write_text("broken\n")
     after = dict(zip(names, meter.read_conditions(), strict=True))
     assert after["throttled"] is None  # what cannot be read may be what throttles
+    meter.close()
+
+
+@pytest.mark.parametrize("millidegrees", [-256_000, 200_000, "off"])
+def test_a_sensor_that_cannot_be_right_is_no_temperature(tmp_path: Path, millidegrees: object) -> None:
+    tree = jetson_tree(tmp_path, "Orin Nano")
+    tree.zone(0, "gpu-thermal", millidegrees)
+    meter = opened(tree)
+    assert dict(zip(meter.info.condition_names, meter.read_conditions(), strict=True))["temperature_c"] is None
     meter.close()
 
 
