@@ -458,6 +458,7 @@ def test_without_shunt_the_step_is_that_of_recorded_lines(tmp_path: Path) -> Non
         # 16 samples of 6.5 ms each: the plain mean of the same age is of 31.
         (104, 16, 6.5, 201.5),
         (0, 1, None, None),
+        (7, 0, None, None),
     ],
 )
 def test_period_and_window_are_those_of_the_driver_s_settings(
@@ -473,6 +474,15 @@ def test_period_and_window_are_those_of_the_driver_s_settings(
     assert [sensor.update_period_ns, sensor.averaging_window_ns] == expected
     assert meter.info.facts["1-0040 update_interval"] == interval_ms
     assert meter.info.facts["1-0040 samples"] == samples
+    meter.close()
+
+
+def test_an_ina238_tells_its_period_where_its_driver_does(tmp_path: Path) -> None:
+    tree = jetson_tree(tmp_path, "Thor")
+    (tree.chip("2-0044") / "update_interval").write_text("50\n")
+    meter = opened(tree)
+    vin = next(channel.sensor for channel in meter.info.channels if channel.name == "VIN")
+    assert (vin.update_period_ns, vin.averaging_window_ns, vin.step_mw) == (50_000_000, None, None)
     meter.close()
 
 
