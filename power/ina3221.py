@@ -276,15 +276,16 @@ def _timed(facts: SensorFacts, chip: _Chip) -> SensorFacts:
     if not interval_ms:
         return facts
     source = f"{facts.source}; update_interval {interval_ms} ms"
-    if chip.kind != "ina3221":
+    if chip.kind == "ina238":
         return facts.updated(update_period_ns=interval_ms * _NS_PER_MS, source=source)
+    if not samples:
+        return facts
     # The interval is channels x samples x (two conversions). The chip averages as it goes: with each conversion the
     # register moves by 1/samples of the difference (datasheet SBOS576, 8.4.1), so it is new more often than that.
-    count = samples or 1
-    period_ns = interval_ms * _NS_PER_MS // count
+    period_ns = interval_ms * _NS_PER_MS // samples
     return facts.updated(
         update_period_ns=period_ns,
-        averaging_window_ns=_window_ns(chip, period_ns, count),
+        averaging_window_ns=_window_ns(chip, period_ns, samples),
         source=f"{source}, samples {samples} (kernel Documentation/hwmon/ina3221.rst)",
     )
 

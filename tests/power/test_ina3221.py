@@ -458,6 +458,7 @@ def test_without_shunt_the_step_is_that_of_recorded_lines(tmp_path: Path) -> Non
         # 16 samples of 6.5 ms each: the plain mean of the same age is of 31.
         (104, 16, 6.5, 201.5),
         (0, 1, None, None),
+        (7, 0, None, None),
     ],
 )
 def test_period_and_window_are_those_of_the_driver_s_settings(
@@ -473,6 +474,15 @@ def test_period_and_window_are_those_of_the_driver_s_settings(
     assert [sensor.update_period_ns, sensor.averaging_window_ns] == expected
     assert meter.info.facts["1-0040 update_interval"] == interval_ms
     assert meter.info.facts["1-0040 samples"] == samples
+    meter.close()
+
+
+def test_an_ina238_tells_its_period_where_its_driver_does(tmp_path: Path) -> None:
+    tree = jetson_tree(tmp_path, "Thor")
+    (tree.chip("2-0044") / "update_interval").write_text("50\n")
+    meter = opened(tree)
+    vin = next(channel.sensor for channel in meter.info.channels if channel.name == "VIN")
+    assert (vin.update_period_ns, vin.averaging_window_ns, vin.step_mw) == (50_000_000, None, None)
     meter.close()
 
 
@@ -506,6 +516,7 @@ def test_conditions_of_a_jetson(tmp_path: Path) -> None:
     tree.cooling(1, "hot-surface-alert", 1)
     alert = tree.cooling(2, "gpu-throttle-alert", 0)
     tree.cooling(3, "devfreq-17000000.gpu", 0)
+    (tree.hwmon("other") / "oc1_event_cnt").write_text("1000\n")
     counters = tree.hwmon("soctherm_oc")
     for number, count in enumerate((1, 0, 27), start=1):
         (counters / f"oc{number}_event_cnt").write_text(f"{count}\n")
@@ -530,6 +541,15 @@ def test_conditions_of_a_jetson(tmp_path: Path) -> None:
     alert.write_text("broken\n")
     after = dict(zip(names, meter.read_conditions(), strict=True))
     assert after["throttled"] is None  # what cannot be read may be what throttles
+    meter.close()
+
+
+@pytest.mark.parametrize("millidegrees", [-256_000, 200_000, "off"])
+def test_a_sensor_that_cannot_be_right_is_no_temperature(tmp_path: Path, millidegrees: object) -> None:
+    tree = jetson_tree(tmp_path, "Orin Nano")
+    tree.zone(0, "gpu-thermal", millidegrees)
+    meter = opened(tree)
+    assert dict(zip(meter.info.condition_names, meter.read_conditions(), strict=True))["temperature_c"] is None
     meter.close()
 
 

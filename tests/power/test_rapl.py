@@ -211,6 +211,13 @@ def test_counters_that_only_root_may_read(public_folder: Path) -> None:
         assert way in error.way_out
 
 
+@pytest.mark.parametrize("content", ["9" * 19, "1e6", "-", ""])
+def test_what_is_no_count(tmp_path: Path, content: str) -> None:
+    tree = rapl_pc(tmp_path)
+    (tree.root / PACKAGE / "energy_uj").write_text(content)
+    assert refused(tree, {}).answer == f"package-0 cannot be read: it holds {content!r}, not a number"
+
+
 def test_a_counter_that_is_broken_is_not_a_matter_of_rights(tmp_path: Path) -> None:
     tree = rapl_pc(tmp_path)
     tree.damage(tree.root / PACKAGE / "energy_uj")
@@ -291,8 +298,9 @@ def test_conditions_of_a_pc(tmp_path: Path) -> None:
     (tree.hwmon("nvme") / "temp1_input").write_text("75000\n")
     tree.cpu_policy(0, 3_600_000, (800_000, 4_500_000))
     tree.cpu_policy(10, 4_200_000, (800_000, 4_500_000))
-    tree.cooling(0, "Processor", 0)
+    tree.cooling(0, "Processor", 1)
     processor = tree.cooling(1, "Processor", 0)
+    tree.cooling(4, "cpufreq-cpu0", -1)  # what some drivers say before the first time
     tree.cooling(2, "intel_powerclamp", -1)
     tree.cooling(3, "Fan", 1)
     for number, count in ((0, 4), (1, 4)):
@@ -301,9 +309,9 @@ def test_conditions_of_a_pc(tmp_path: Path) -> None:
     expected = ("temperature_c", "cpu_clock_mhz", "throttled", "thermal_throttle_events")
     assert meter.info.condition_names == expected
     # Neither ACPI's zone nor the disk is the processor; both cores show the one package's count.
-    assert meter.read_conditions() == (62.0, 4200.0, 0, 4)
+    assert meter.read_conditions() == (62.0, 4200.0, 1, 4)
     processor.write_text("2\n")
-    assert meter.read_conditions()[2] == 2
+    assert meter.read_conditions()[2] == 3
     meter.close()
 
 
