@@ -60,7 +60,8 @@ class Plan:
             the sensor's mean still has in it what was before.
         tail_ns: readings that come up to so much later still show what was in the window.
         delay_ns: how old what a poll shows is on average: half an averaging window and half a period. The trace is
-            moved back by it before its energy is taken: `trace.shifted(-plan.delay_ns)`.
+            moved back by it before its energy is taken: `trace.shifted(-plan.delay_ns)`. Of a trace without repeated
+            readings it is half an averaging window alone.
         rounds: how often to do it all.
         idle_ns: how long to idle before and after, `settle_ns` included.
         groups: inferences that run back to back; the pause before each (see `pause_ns`) slides the load along the
