@@ -129,6 +129,14 @@ def test_without_a_long_load_the_rise_is_not_known() -> None:
     assert "no load ran long enough to tell the rise time" in found.notes
 
 
+def test_of_a_long_load_after_the_end_of_the_trace_no_rise_is_known() -> None:
+    stretches = every(173, 83, 40)
+    sensor = SimulatedSensor(loads(stretches, IDLE_MW, LOAD_MW), 100 * MS, 100 * MS, noise_mw=300)
+    late = (20 * S, 25 * S)
+    found = characterise(polled(sensor, stretches, 10), [LoadStretch(*stretch) for stretch in [*stretches, late]])
+    assert found.rise_ns is None
+
+
 @pytest.mark.parametrize("step_mw", [1, 10, 41, 155, 380])
 def test_the_step_is_recovered(step_mw) -> None:
     assert characterised(20, 20, 5, step_mw=step_mw, noise_mw=2_000, seed=4).facts.step_mw == step_mw
