@@ -56,7 +56,8 @@ class Plan:
             the sensor's mean still has in it what was before.
         tail_ns: readings that come up to so much later still show what was in the window.
         delay_ns: how old what a poll shows is on average: half an averaging window and half a period. The trace is
-            moved back by it before its energy is taken: `trace.shifted(-plan.delay_ns)`.
+            moved back by it before its energy is taken: `trace.shifted(-plan.delay_ns)`. Of a trace without repeated
+            readings it is half an averaging window alone.
         rounds: how often to do it all.
         idle_ns: how long to idle before and after, `settle_ns` included.
         phases_ns: a group of inferences begins at each of these instants of the sensor's period, counted from the start

@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 SETTLED = 0.05
 # Declared and measured figures that differ by more are reported.
 CONTRADICTION = 0.15
+_COMPARED = (("update_period_ns", "ms", 1e6), ("averaging_window_ns", "ms", 1e6), ("step_mw", "mW", 1.0))
 # A window is known when the longest and the shortest that fit differ by less than this factor.
 _MAX_WINDOW_RATIO = 2.0
 _MIN_EXPLAINED = 0.5
@@ -304,12 +305,14 @@ def _rise_of(updates: Updates, stretch: LoadStretch, window: _Window, near_mw: f
     """How long after the start the last reading still was away from its later level, less window and delay.
 
     That reading was the mean over a window that began before the device had settled. None where the stretch has no
-    second half that a whole window fits into.
+    second half that a whole window fits into, or the trace has little of it.
     """
     if stretch.end_ns - stretch.start_ns < 2 * (window.window_ns + updates.period_ns):
         return None
     inside = (updates.time_ns > stretch.start_ns) & (updates.time_ns <= stretch.end_ns + min(window.delay_ns, 0))
     time_ns, power_mw = updates.time_ns[inside] - stretch.start_ns, updates.power_mw[inside]
+    if power_mw.size < _MIN_PARTIAL:
+        return None
     away = np.flatnonzero(np.abs(power_mw - np.median(power_mw[power_mw.size // 2 :])) > near_mw)
     return float(time_ns[away[-1]] - window.window_ns - window.delay_ns) if away.size else 0.0
 
@@ -332,14 +335,15 @@ def _notes(trace: PowerTrace, updates: Updates, facts: SensorFacts, rise_ns: int
         )
     if rise_ns is None:
         notes.append("no load ran long enough to tell the rise time")
-    for name, unit, scale in (
-        ("update_period_ns", "ms", 1e6),
-        ("averaging_window_ns", "ms", 1e6),
-        ("step_mw", "mW", 1.0),
-    ):
-        said, is_ = getattr(trace.sensor, name), getattr(facts, name)
-        if said is not None and is_ is not None and abs(is_ - said) > CONTRADICTION * said:
+    return notes + _contradictions(trace.sensor, facts)
+
+
+def _contradictions(declared: SensorFacts, measured: SensorFacts) -> list[str]:
+    notes = []
+    for name, unit, scale in _COMPARED:
+        said, found = getattr(declared, name), getattr(measured, name)
+        if said is not None and found is not None and abs(found - said) > CONTRADICTION * said:
             notes.append(
-                f"{name}: declared {said / scale:g} {unit}, measured {is_ / scale:.4g} {unit}; the measured is used"
+                f"{name}: declared {said / scale:g} {unit}, measured {found / scale:.4g} {unit}; the measured is used"
             )
     return notes

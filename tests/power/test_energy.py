@@ -317,6 +317,8 @@ def test_counts_between_ticks_add_up() -> None:
             # From the last tick of the left part on.
             right = counter_energy(trace, left.end_ns, c)
             assert right.start_ns == left.end_ns
+            assert a <= left.start_ns < left.end_ns <= b
+            assert whole.end_ns <= c
             assert left.energy_j + right.energy_j == pytest.approx(whole.energy_j, rel=1e-9)
 
 
