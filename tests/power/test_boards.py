@@ -14,7 +14,7 @@ ORIN_NX, ORIN = "VDD_IN VDD_CPU_GPU_CV VDD_SOC", " ".join(ORIN_SUM)
 THOR = "VDD_GPU VDD_CPU_SOC_MSS VIN_SYS_5V0"
 # The rails of each board, and what its device tree calls it.
 BOARDS = [
-    ("VDD_IN VDD_CPU VDD_GPU", "jetson_tx1", "Jetson TX1", MODULE_INPUT),
+    ("VDD_IN VDD_CPU VDD_GPU", "jetson_cv", "Jetson TX1", MODULE_INPUT),
     (f"VDD_IN VDD_CPU VDD_GPU {TX2_CARRIER}", "NVIDIA Jetson TX1 Developer Kit", "Jetson TX1", MODULE_INPUT),
     (OLD_TX2, "quill", "Jetson TX2", MODULE_INPUT),
     (TX2, "quill", "Jetson TX2", MODULE_INPUT),

@@ -145,6 +145,19 @@ def test_a_name_that_is_there_twice_is_no_rail() -> None:
     assert (dict(glued), glued.repeated) == ({}, {"VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"})
 
 
+def test_the_junction_is_the_hottest_where_the_line_has_it() -> None:
+    assert parse_line("RAM 1/2MB cpu@50C tj@40.5C").hottest_c == 40.5
+    assert parse_line("RAM 1/2MB cpu@50C tj@0C").hottest_c == 0.0
+    assert parse_line("RAM 1/2MB cpu@50C gpu@-256C PMIC@100C").hottest_c == 50.0
+    assert parse_line("RAM 1/2MB tj@-256C cpu@50C").hottest_c == 50.0
+    assert parse_line("RAM 1/2MB PMIC@100C").hottest_c is None
+
+
+def test_small_free_blocks_are_in_kb() -> None:
+    assert parse_line("RAM 3595/7607MB (lfb 3x512kB) SWAP 11/3804MB").ram == Memory(3595, 7607, largest_block_kb=512)
+    assert parse_line("RAM 3595/7607MB (lfb 1x1MB)").ram == Memory(3595, 7607, largest_block_kb=1024)
+
+
 def test_a_line_with_peaks() -> None:
     line = parse_line(lines.THOR)
     assert line["VDD_GPU"] == RailPower(current_mw=4925, average_mw=4900, peak_mw=5000)
@@ -213,7 +226,10 @@ def test_a_line_is_with_units_throughout_or_without() -> None:
     assert list(parse_line(lines.ORIN_NANO + " FRAME 12/100")) == ["VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"]
 
 
-@pytest.mark.parametrize("text", ["", "\n", "RAM", "hello", "VDD_IN 5mW/5mW", "RAM 1/2kB VDD_IN 5mW/5mW", "\x00" * 100])
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "RAM", "hello", "VDD_IN 5mW/5mW", "RAM 1/2kB VDD_IN 5mW/5mW", "RAM \u0661/2MB VDD_IN 5/5", "\x00" * 100],
+)
 def test_what_is_not_a_line_of_tegrastats_says_nothing(text) -> None:
     assert vars(parse_line(text)) == vars(parse_line(""))
     assert (dict(parse_line(text)), parse_line(text).ram) == ({}, None)
@@ -349,6 +365,12 @@ def test_the_average_shows_a_line_that_is_missing() -> None:
     assert lost_lines([orin[0], orin[2]]) == 1
     tx2 = [RailPower(1931, 1931, None), RailPower(1776, 1853, None), RailPower(1738, 1815, None)]
     assert lost_lines([tx2[0], tx2[2]]) == 1
+
+
+def test_counting_goes_on_behind_a_missing_line() -> None:
+    log = series([1000, 4000, 1000, 9000, 1000, 9000, 1000, 9000], lambda total, n: total // n)
+    for at in range(1, 7):
+        assert lost_lines(log[:at] + log[at + 1 :]) == 1
 
 
 def series(powers: list[int], average) -> list[RailPower]:
