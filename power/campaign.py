@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UnavailableError
+from .conditions import MachineConditions, read_conditions
 from .energy import tick_period_ns
 from .plan import Plan, plan
 from .recording import Mark, Pause, Recording, Samples, Stretch, StretchKind, counter_trace, power_trace, samples_of
@@ -51,6 +52,7 @@ def measure(
     settings: Settings,
     *,
     sleep: Callable[[float], None] = time.sleep,
+    snapshot: Callable[[], MachineConditions] = read_conditions,
     progress: Progress | None = None,
 ) -> Recording:
     """Measure what the loads draw, while `sampler` runs (see `samples.running`).
@@ -60,13 +62,14 @@ def measure(
         sampler: reads the meter; its clock is that of all instants.
         settings: rounds, length of a window, seed of the order.
         sleep: waits; not the system's own where a test makes time.
+        snapshot: what the machine's state is, asked after the warm-up and at the end.
         progress: see `Progress`.
 
     Raises:
         InputError: a window that was asked for is too short for the sensor.
         UnavailableError: how the sensor measures could not be found out, so no window can be chosen.
     """
-    return _Campaign(loads, sampler, settings, sleep, progress).run()
+    return _Campaign(loads, sampler, settings, sleep, snapshot, progress).run()
 
 
 class _Campaign:
@@ -78,10 +81,12 @@ class _Campaign:
         sampler: Sampler,
         settings: Settings,
         sleep: Callable[[float], None],
+        snapshot: Callable[[], MachineConditions],
         progress: Progress | None,
     ) -> None:
         self.loads, self.sampler, self.settings = loads, sampler, settings
-        self.meter, self.clock, self.sleep, self.progress = sampler.meter.info, sampler.clock, sleep, progress
+        self.meter, self.clock, self.sleep = sampler.meter.info, sampler.clock, sleep
+        self.snapshot, self.progress = snapshot, progress
         self.stretches: list[Stretch] = []
         self.notes: list[str] = []
         self.planned_ns = 0
@@ -93,6 +98,7 @@ class _Campaign:
         self.sampler.period_ns = min(one.sample_period_ns for one in plans.values())
         self.planned_ns = _length_ns(plans)
         is_steady = self._warm_up()
+        before = self.snapshot()
         self._idle("idle before", plans)
         for number, names in enumerate(self._order(plans)):
             for name in names:
@@ -110,6 +116,7 @@ class _Campaign:
             plans=plans,
             seed=self.settings.seed,
             cost=self.sampler.cost,
+            machine=(before, self.snapshot()),
         )
 
     def _inference_ns(self, load: Load) -> int:
@@ -158,7 +165,9 @@ class _Campaign:
     def _facts_of_unclear(self, error: SensorUnclearError, declared: SensorFacts) -> SensorFacts:
         """What is left to go by; without an update period there is nothing."""
         seen = {name: getattr(error.found, name) for name in ("update_period_ns", "step_mw")}
-        facts = declared.updated(**seen, source=f"{declared.source}; update period and step by a probe load, where seen")
+        facts = declared.updated(
+            **seen, source=f"{declared.source}; update period and step by a probe load, where seen"
+        )
         if facts.update_period_ns is None:
             raise UnavailableError(f"{self.meter.device}: how it measures could not be found out: {error}") from error
         self.notes.append(f"how the sensor measures could not be seen, and is taken as declared: {error}")

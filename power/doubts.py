@@ -25,11 +25,10 @@ def doubts_of(recording: Recording, loads: Sequence[LoadEnergy]) -> Iterator[str
     if not recording.steady:
         yield "power had not become steady at the end of the longest warm-up: let the machine come to rest, lock clocks"
     yield from recording.sensor_notes
-    if recording.machine is not None:
-        sees = recording.meter.sees
-        yield from condition_doubts(
-            *recording.machine, measures_cpu=sees in {"cpu", "machine"}, measures_gpu=sees in {"gpu", "machine"}
-        )
+    sees = recording.meter.sees
+    yield from condition_doubts(
+        *recording.machine, measures_cpu=sees in {"cpu", "machine"}, measures_gpu=sees in {"gpu", "machine"}
+    )
 
 
 def _load_doubts(load: LoadEnergy) -> Iterator[str]:

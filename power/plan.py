@@ -9,7 +9,6 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-
 from ..errors import InputError
 from .trace import SensorFacts
 

@@ -93,7 +93,7 @@ class Recording:
         plan: of each load.
         seed: of the order of the loads within the rounds.
         cost: of sampling.
-        machine: its state before and after; None where nobody looked.
+        machine: its state after the warm-up and at the end.
     """
 
     meter: MeterInfo
@@ -106,7 +106,7 @@ class Recording:
     plans: dict[str, Plan]
     seed: int
     cost: SamplerCost
-    machine: tuple[MachineConditions, MachineConditions] | None = None
+    machine: tuple[MachineConditions, MachineConditions]
 
     @property
     def loads(self) -> list[str]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from ..power.analysis import analyse
 from ..power.campaign import Load, Progress, Settings, measure
-from ..power.conditions import read_conditions
 from ..power.meter import Meter
 from ..power.recording_file import read_json, read_recording
 from ..power.samples import Sampler, running
@@ -29,13 +28,11 @@ def measure_power(loads: Mapping[str, Load], meter: Meter, settings: Settings, c
         InputError: a window that was asked for is too short for the sensor.
     """
     sampler = Sampler(meter)
-    before = read_conditions()
     try:
         with running(sampler), live_line(console, sampler) as progress:
             recording = measure(loads, sampler, settings, progress=progress)
     finally:
         sampler.close()
-    recording = replace(recording, machine=(before, read_conditions()))
     return MeasuredPower(recording, analyse(recording))
 
 

@@ -92,8 +92,8 @@ def power_definitions(power: MeasuredPower | MissingPower) -> list[str]:
         f"energy ratio: relative to {power.energy.loads[0].name}, formed within the rounds",
         f"power sensor: {_sensor_text(recording.sensor)}",
         (
-            f"power rounds: {plan.rounds} for each line, in random order (seed {recording.seed}), idle before the first "
-            f"and after the last; {plan.reason}"
+            f"power rounds: {plan.rounds} for each line, in random order (seed {recording.seed}), idle before and "
+            f"after; {plan.reason}"
         ),
     ]
 

@@ -1,9 +1,10 @@
-"""A machine in virtual time: loads that draw known power, a sensor that reads it, and a sampler that runs beside them."""
+"""A machine in virtual time: loads that draw known power, a sensor that reads it, a sampler that runs beside them."""
 
-import random
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from espnet_edge.power.meter import Channel, MeterError, MeterInfo, Reading
 from espnet_edge.power.samples import Sampler
@@ -36,7 +37,7 @@ class VirtualMachine:
     def __init__(
         self, idle_mw: float, *, extra_mw: Callable[[int], float] = lambda _ns: 0.0, noise: float = 0.003, seed: int = 0
     ) -> None:
-        self.noise, self.random = noise, random.Random(seed)
+        self.noise, self.random = noise, np.random.default_rng(seed)
         self.now_ns = 1_000 * S
         self.idle_mw, self.extra_mw = idle_mw, extra_mw
         self.sampler: Sampler | None = None
@@ -75,7 +76,7 @@ class VirtualMachine:
     def _step(self, end_ns: int, power_mw: float) -> None:
         self._energies.append(self.energy_mw_ns(self.now_ns))
         self._times.append(self.now_ns)
-        self._levels.append(power_mw * self.random.gauss(1, self.noise) + self.extra_mw(self.now_ns))
+        self._levels.append(power_mw * self.random.normal(1, self.noise) + self.extra_mw(self.now_ns))
         while self.sampler is not None and self._next_sample_ns <= end_ns:
             self.now_ns = max(self.now_ns, self._next_sample_ns)
             self.sampler.sample()

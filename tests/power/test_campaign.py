@@ -1,17 +1,13 @@
 """Whole measurements in virtual time, on machines whose joules are known."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
 import pytest
-from pydantic import TypeAdapter
 
-from espnet_edge.errors import InputError, UnavailableError
 from espnet_edge.power.analysis import analyse
 from espnet_edge.power.campaign import Settings, measure
+from espnet_edge.power.conditions import MachineConditions
 from espnet_edge.power.figures import EnergyReport, LoadEnergy, Unavailable
 from espnet_edge.power.recording import Recording
 from espnet_edge.power.trace import SensorFacts
@@ -44,6 +40,7 @@ def run(
             sampler,
             settings or Settings(),
             sleep=machine.sleep,
+            snapshot=MachineConditions,
         )
     finally:
         sampler.close()
