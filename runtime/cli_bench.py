@@ -16,6 +16,7 @@ from ..files import sha256_of, write_text
 from .manifest import load_manifest, manifest_path
 
 if TYPE_CHECKING:
+    from ..power.campaign import Settings
     from ..power.meter import Meter
     from .bench import BenchResult, Feeds
     from .power_report import MeasuredPower, MissingPower
@@ -135,7 +136,9 @@ def bench_command(
         raise InputError("nothing to measure: name an artefact, --engine FILE")
     _check_files(engine, json_file)
     options = _Options(*_runtimes(runtime), device=device, threads=threads, batch=batch, seed=seed, trust=trust)
+    from ..power.campaign import Settings
     from .environment import load_average, read_environment
+    from .power_report import MissingPower
     from .report import Report, print_report, write_json
 
     started, environment, load_before = _now(), read_environment(), load_average()
@@ -148,13 +151,15 @@ def bench_command(
         latency = None
         if "latency" in measures:
             latency = _latency(opened, feeds, rounds=rounds, iterations=iterations, warmup=warmup, seed=seed)
-        power = _power(opened, feeds, meter, rounds=power_rounds, window_s=power_window, seed=seed) if meter else None
+        settings = Settings(rounds=power_rounds, window_s=power_window, seed=seed)
+        power = _power(opened, feeds, meter, settings, measures) if meter else None
     runners = _measured_runners(opened, feeds)
     report = Report(runners, latency, power, tuple(opened.skipped), environment, load_before, load_average(), started)
     if json_file is not None:
         write_json(json_file, report)
     print_report(report)
-    _fail_without_power(power)
+    if isinstance(power, MissingPower):
+        raise power.error
 
 
 def main() -> None:
@@ -301,10 +306,7 @@ def _meter(source: str, opened: _Opened, measures: Sequence[str], stack: ExitSta
     try:
         meter = open_meter(source, computes_on=devices)
     except NoPowerError as error:
-        missing = MissingPower(str(error), error.probes)
-        if "latency" not in measures:
-            _fail_without_power(missing)
-        return missing
+        return _missing(MissingPower(error, error.probes), measures)
     stack.callback(meter.close)
     return meter
 
@@ -313,29 +315,26 @@ def _power(
     opened: _Opened,
     feeds: "Mapping[str, Feeds]",
     meter: "Meter | MissingPower",
-    *,
-    rounds: int | None,
-    window_s: float | None,
-    seed: int,
+    settings: "Settings",
+    measures: Sequence[str],
 ) -> "MeasuredPower | MissingPower":
-    from ..power.campaign import Settings
     from .power_bench import measure_power
     from .power_report import MissingPower
 
     if isinstance(meter, MissingPower):
         return meter
     loads = {name: partial(runner.infer, feeds[name]) for name, runner in opened.runners.items()}
-    return measure_power(loads, meter, Settings(rounds=rounds, window_s=window_s, seed=seed), console())
+    try:
+        return measure_power(loads, meter, settings, console())
+    except (InputError, UnavailableError) as error:
+        return _missing(MissingPower(error, ()), measures)
 
 
-def _fail_without_power(power: "MeasuredPower | MissingPower | None") -> None:
-    """Tell what each probe answered, and exit with the code for hardware that is not there."""
-    from .power_report import MissingPower
-
-    if isinstance(power, MissingPower):
-        for probe in power.probes:
-            _note(f"{probe.source}: {probe.answer}; {probe.way_out}")
-        raise UnavailableError(power.reason)
+def _missing(missing: "MissingPower", measures: Sequence[str]) -> "MissingPower":
+    """Where power is all that was asked for, there is nothing left to do; else the rest is delivered first."""
+    if tuple(measures) == ("power",):
+        raise missing.error
+    return missing
 
 
 def _reanalyse(path: Path, engines: Sequence[Path] | None, json_file: Path | None) -> None:

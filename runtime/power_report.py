@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from math import floor, inf, log10
 from typing import Any
 
+from ..errors import EspnetEdgeError
 from ..power.figures import EnergyBy, EnergyReport, Figure, LoadEnergy, Unavailable
 from ..power.open_meter import METER_NAMES, Probe
 from ..power.recording import Recording
@@ -29,10 +30,15 @@ class MeasuredPower:
 
 @dataclass(frozen=True)
 class MissingPower:
-    """Power was asked for and nothing here gives a reading: why, and what each meter answered."""
+    """Power was asked for and could not be measured: the failure, and what each meter answered that was probed."""
 
-    reason: str
+    error: EspnetEdgeError
     probes: tuple[Probe, ...]
+
+    @property
+    def reason(self) -> str:
+        """The failure in one line."""
+        return str(self.error)
 
 
 def power_json(power: MeasuredPower | MissingPower) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from espnet_edge.runtime.bench import random_feeds
 from espnet_edge.runtime.environment import Environment, environment_doubts, load_average, read_environment
 from espnet_edge.runtime.manifest import TensorInfo
 from espnet_edge.runtime.report import (
-    LatencyReport,
     MeasuredFile,
+    MeasuredRunner,
+    Report,
     Skipped,
     as_json,
     definitions,
@@ -186,8 +187,9 @@ ENVIRONMENT = Environment(
 
 
 def report_of(result, skipped=(), environment=ENVIRONMENT, load=(0.1, 1.0)):
-    files = {samples.name: MeasuredFile("seg.onnx", "ab" * 32, "seg", "espnetv2_seg") for samples in result.runners}
-    return LatencyReport(result, files, skipped, environment, *load, "2026-01-01T00:00:00+00:00")
+    file = MeasuredFile("seg.onnx", "ab" * 32, "seg", "espnetv2_seg")
+    runners = tuple(MeasuredRunner(samples.name, samples.info, samples.inputs, file) for samples in result.runners)
+    return Report(runners, result, None, skipped, environment, *load, "2026-01-01T00:00:00+00:00")
 
 
 def test_the_table_has_aligned_columns():
@@ -228,8 +230,9 @@ def test_the_printed_report(capsys):
 def test_several_engines_have_a_column():
     result, _ = scripted({"a": [2], "b": [5]})
     report = report_of(result)
-    report.files["b"] = replace(report.files["b"], path="cls.onnx")
-    assert "seg.onnx: x float32 (1,2); cls.onnx: x float32 (1,2)" in definitions(report)[1]
+    first, second = report.runners
+    report = replace(report, runners=(first, replace(second, file=replace(second.file, path="cls.onnx"))))
+    assert "seg.onnx: x float32 (1,2); cls.onnx: x float32 (1,2)" in definitions(report)[0]
     assert [file["path"] for file in as_json(report)["files"]] == ["seg.onnx", "cls.onnx"]
 
 
@@ -354,11 +357,13 @@ def test_json_has_every_sample(tmp_path):
     path = tmp_path / "result.json"
     write_json(path, report_of(result, skipped=(Skipped("seg.onnx", "torch", "no weights"),)))
     read = json.loads(path.read_text())
-    assert read["schema_version"] == 1
-    assert read["measure"] == "latency"
-    assert read["runners"][1]["samples_ns"] == [[2 * MS] * 3] * 4
-    assert read["runners"][1]["discarded_ns"] == [2 * MS] * 4
-    assert read["runners"][1]["ratio"] == {"median": 2, "minimum": 2, "maximum": 2}
+    assert read["schema_version"] == 2
+    assert read["measure"] == ["latency"]
+    latency = read["latency"]["runners"][1]
+    assert latency["name"] == "b"
+    assert latency["samples_ns"] == [[2 * MS] * 3] * 4
+    assert latency["discarded_ns"] == [2 * MS] * 4
+    assert latency["ratio"] == {"median": 2, "minimum": 2, "maximum": 2}
     assert read["runners"][0]["info"] == {
         "runtime": "a",
         "version": "1.0",
@@ -373,6 +378,6 @@ def test_json_has_every_sample(tmp_path):
     assert read["environment"] == asdict(ENVIRONMENT)
     assert read["load_average"] == {"before": 0.1, "after": 1.0}
     assert read["skipped"] == [{"engine": "seg.onnx", "runtime": "torch", "reason": "no weights"}]
-    assert read["order"] == [list(order) for order in result.order]
-    assert read["settings"]["iterations"] == 3
+    assert read["latency"]["order"] == [list(order) for order in result.order]
+    assert read["latency"]["settings"]["iterations"] == 3
     assert len(read["doubts"]) == 1

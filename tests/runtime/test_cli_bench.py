@@ -71,9 +71,10 @@ def test_a_bench_of_two_runtimes(conv_artefact, tmp_path):
     assert "p99 of 4 samples is an interpolation" in result.stdout
     read = json.loads(out.read_text())
     assert [entry["name"] for entry in read["runners"]] == ["openvino", "onnxruntime"]
-    for entry in read["runners"]:
+    for entry in read["latency"]["runners"]:
         assert [len(block) for block in entry["samples_ns"]] == [2, 2]
         assert len(entry["warmup_ns"]) >= 1
+    for entry in read["runners"]:
         assert entry["info"]["threads"] == 1
         assert entry["inputs"] == ["image uint8 (1,8,16,3)"]
     assert read["files"][0]["sha256"] == load_manifest(path).file.sha256
@@ -166,9 +167,8 @@ def test_a_broken_file_that_no_runtime_opens(conv_artefact):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (("--measure", "power"), 3, ["power", "latency only"]),
-        (("--measure", "latency,memory"), 3, ["memory", "latency only"]),
-        (("--measure", "power,speed"), 2, ["'speed' is unknown; there is latency"]),
+        (("--measure", "latency,memory"), 3, ["memory", "latency and power only"]),
+        (("--measure", "power,speed"), 2, ["'speed' is unknown; there are latency, power"]),
         (("--runtime", "tflite"), 2, ["'tflite' is unknown; there are auto, all, onnxruntime"]),
         (("--runtime", "onnxruntime,"), 2, ["'' is unknown"]),
         (("--runtime", "tensorrt"), 2, ["tensorrt runs engines"]),
@@ -203,7 +203,7 @@ def test_wrong_files(conv_artefact, command, tmp_path):
 
 
 def test_one_line_and_exit_code_from_the_shell(conv_artefact):
-    assert_one_line(run("--engine", conv_artefact(), "--measure", "power"), 3, "latency only")
+    assert_one_line(run("--engine", conv_artefact(), "--measure", "memory"), 3, "latency and power only")
     assert_one_line(run("--engine", "none.onnx"), 2, "no such file")
 
 

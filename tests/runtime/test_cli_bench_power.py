@@ -1,0 +1,122 @@
+"""`espnet-bench --measure power` as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from espnet_edge.power import open_meter as opening
+from espnet_edge.runtime.cli_bench import main
+
+QUICK = ("--runtime", "onnxruntime", "--threads", 1, "--rounds", 2, "--iterations", 2, "--warmup", 1)
+SHORT = ("--power-window", 0.2, "--power-rounds", 3)
+
+
+@pytest.fixture
+def no_meter(tmp_path, monkeypatch):
+    """A machine on which nothing measures power."""
+    places = opening.Places(root=tmp_path / "empty", environ={"PATH": str(tmp_path)})
+    monkeypatch.setattr(opening, "Places", lambda: places)
+
+
+@pytest.fixture
+def quick_campaign(monkeypatch):
+    """Shorter than is honest, so that a test is over in seconds."""
+    monkeypatch.setattr("espnet_edge.power.plan.MIN_IDLE_NS", 300_000_000)
+    monkeypatch.setattr("espnet_edge.power.campaign._WARMUP_NS", 100_000_000)
+
+
+@pytest.fixture
+def trace(tmp_path) -> Path:
+    """A meter that reads anew every 10 ms, for two minutes."""
+    path = tmp_path / "trace.csv"
+    rows = (f"{i * 0.01:.2f},{10 + (i * 7919 % 13) / 100:.2f},{3 + (i * 31 % 7) / 100:.2f}" for i in range(12_000))
+    path.write_text("time_s,VDD_IN_w,VDD_SOC_w\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_without_a_meter_every_probe_is_told(conv_artefact, command, no_meter):
+    outcome = command(main, "--engine", conv_artefact(), *QUICK, "--measure", "power")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "nothing here gives a plausible reading of power" in outcome.last_line
+    for source in ("ina3221: ", "tegrastats: tegrastats is neither on PATH", "rapl: "):
+        assert source in outcome.last_line
+    assert "nvml: " not in outcome.last_line  # it would not see a processor
+
+
+def test_latency_that_was_asked_for_is_delivered_all_the_same(conv_artefact, command, no_meter, tmp_path):
+    out = tmp_path / "result.json"
+    options = (*QUICK, "--measure", "latency,power", "--json", out)
+    outcome = command(main, "--engine", conv_artefact(), *options)
+    assert outcome.code == 3
+    assert outcome.out.splitlines()[1].split()[0] == "onnxruntime"
+    assert "not measured: " in outcome.out
+    assert "plausible reading" in outcome.last_line
+    read = json.loads(out.read_text())
+    assert read["measure"] == ["latency", "power"]
+    assert len(read["latency"]["runners"][0]["samples_ns"]) == 2
+    assert "result" not in read["power"]
+    assert "plausible reading" in read["power"]["unavailable"]
+    assert [probe["source"] for probe in read["power"]["probes"]] == ["ina3221", "tegrastats", "rapl"]
+
+
+def test_a_replayed_trace_from_start_to_figures(conv_artefact, command, trace, quick_campaign, tmp_path):
+    path, out, again = conv_artefact(), tmp_path / "result.json", tmp_path / "again.json"
+    options = (*QUICK, "--measure", "power", "--power-source", f"replay:{trace}", *SHORT, "--json", out)
+    outcome = command(main, "--engine", path, *options)
+    assert outcome.code == 0, outcome.err
+    head, row, *_ = outcome.out.splitlines()
+    assert head.split("  ")[0] == "runtime"
+    assert row.split()[0] == "onnxruntime"
+    assert "(95 %, replay samples, n=3," in outcome.out
+    assert "the readings are a replayed trace" in outcome.out
+    assert "onnxruntime: VDD_SOC " in outcome.out
+    read = json.loads(out.read_text())
+    assert read["measure"] == ["power"]
+    assert "latency" not in read
+    (load,) = read["power"]["result"]["loads"]
+    assert 9_900 < load["total"]["power_mw"]["value"] < 10_200
+    assert load["total"]["gross_mj"]["n"] == 3
+    # Everything is there to compute it again, and gives the same bytes.
+    outcome = command(main, "--reanalyse", out, "--json", again)
+    assert outcome.code == 0, outcome.err
+    assert "(95 %, replay samples, n=3," in outcome.out
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_a_window_that_is_too_short_costs_nothing_but_the_power(conv_artefact, command, trace, quick_campaign):
+    options = (*QUICK, "--measure", "latency,power", "--power-source", f"replay:{trace}", "--power-window", 0.001)
+    outcome = command(main, "--engine", conv_artefact(), *options)
+    assert outcome.code == 2
+    assert "a window of 0.001 s does not fit a sensor" in outcome.last_line
+    assert "onnxruntime" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--power-source", "voltcraft"), 2, ["'voltcraft' is unknown; there are auto|nvml"]),
+        (("--power-source", "replay:"), 2, ["name a file"]),
+        (("--power-source", "replay:none.csv"), 2, ["none.csv", "check the path"]),
+        (("--power-source", "rapl:0"), 2, ["'rapl:0' is unknown"]),
+        (("--power-rounds", 2), 2, ["--power-rounds"]),
+        (("--power-window", "long"), 2, ["--power-window"]),
+    ],
+)
+def test_wrong_options(conv_artefact, command, options, code, words):
+    outcome = command(main, "--engine", conv_artefact(), *QUICK, "--measure", "power", *options)
+    assert (outcome.code, outcome.out) == (code, "")
+    assert outcome.err.count("\n") == 1
+    assert all(word in outcome.last_line for word in words), outcome.err
+
+
+def test_reanalyse_wants_a_result_with_power(conv_artefact, command, tmp_path):
+    latency = tmp_path / "latency.json"
+    assert command(main, "--engine", conv_artefact(), *QUICK, "--json", latency).code == 0
+    outcome = command(main, "--reanalyse", latency)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "has no recording of power" in outcome.last_line
+    outcome = command(main, "--reanalyse", latency, "--engine", "x.onnx")
+    assert outcome.code == 2
+    assert "measures nothing" in outcome.last_line
+    assert command(main).last_line == "espnet-bench: nothing to measure: name an artefact, --engine FILE"
