@@ -306,7 +306,7 @@ def test_a_line_that_is_too_long_is_passed_over_to_its_end(open_script, folder) 
     """Its last piece looks like a line of its own."""
     pieces = f"printf '%s' '{'x' * 10_000}'\nsleep 0.02\n" * 3
     go = f": > {folder}/sent\nwhile [ ! -e {folder}/go ]; do sleep 0.005; done"
-    meter = open_script(f"{say(tx2(1000))}\n{pieces}printf '{tx2(2000)}\\n'\n{go}\n{say(tx2(3000))}\n{FOREVER}")
+    meter = open_script(f"{say(tx2(1000))}\n{pieces}printf '%s\\n' '{tx2(2000)}'\n{go}\n{say(tx2(3000))}\n{FOREVER}")
     assert next_reading(meter).values[3] == 1000
     wait_for((folder / "sent").exists)
     time.sleep(0.03)
