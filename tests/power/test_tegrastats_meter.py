@@ -425,6 +425,8 @@ def test_lines_without_rails_are_no_meter(text, open_script) -> None:
     ("text", "answer"),
     [
         (lines.TX2_NX + " VDD_IN 0/0 VDD_SOC 0/0", "tegrastats prints 0 mW for every rail"),
+        (lines.TX2_NX + " VDD_IN 0/0 VDD_SOC 5/5", "tegrastats prints 0 mW or less for VDD_IN"),
+        (lines.TX2_NX + " VDD_IN -5/0 VDD_SOC 5/5", "tegrastats prints 0 mW or less for VDD_IN"),
         (
             lines.TX2_NX + " VDD_IN 0/0 VDD_SOC 9999999/0",
             "tegrastats prints 9999999 mW for VDD_SOC, more than any board",
