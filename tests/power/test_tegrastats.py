@@ -414,6 +414,11 @@ def test_an_offset_below_nothing_is_no_loss() -> None:
     assert lost_lines([mixed[0], mixed[2], *mixed[3:]]) == 1
 
 
+def test_an_offset_is_bounded() -> None:
+    # One line between would have been of -1700 mW.
+    assert lines_between(RailPower(1000, 1000, None), RailPower(1000, 100, None), 1) == 2
+
+
 def test_averages_that_belong_to_no_log_are_one_loss() -> None:
     assert lines_between(RailPower(9000, 9000, 9000), RailPower(1000, 20_000, 1000), 5) == 1
 

@@ -131,6 +131,12 @@ def test_a_sum_and_a_rail_that_is_there_twice(open_script) -> None:
     assert meter.new_rails == ()
 
 
+def test_a_total_that_is_there_twice_is_none(open_script) -> None:
+    meter = open_script(f"{say(lines.TX2 + ' VDD_IN 5/5')}\n{FOREVER}")
+    assert (meter.info.power_total, len(meter.info.channels)) == ((), 5)
+    assert "VDD_IN is there twice" in meter.info.no_total_reason
+
+
 def test_the_whole_board_of_thor_as_a_user(open_script) -> None:
     meter = open_script(f"{say(lines.THOR_AS_USER)}\n{FOREVER}", model="NVIDIA Jetson AGX Thor Developer Kit")
     assert meter.info.power_total == ("VIN",)
