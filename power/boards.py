@@ -92,8 +92,9 @@ _BOARDS = (
         steps_mw={"VDD_GPU": 379.0, "VDD_CPU_SOC_MSS": 379.0, "VIN_SYS_5V0": 101.0},
     ),
     _Board(
-        # VDDQ_VDD2_1V8AO is supplied by VIN_SYS_5V0: its step of 100 mW is 20 mA at 5 V, by the 2 mOhm of the device
-        # tree. NVIDIA's Jetson Linux Developer Guide counts DRAM to VIN_SYS_5V0.
+        # Inputs as on AGX Xavier: two rails at the main supply's voltage and one at 5 V, by their steps. That the
+        # DRAM's, VDDQ_VDD2_1V8AO, is a part of VIN_SYS_5V0 is inferred: it is measured at 5 V, too, its step of 100 mW
+        # being 20 mA by the 2 mOhm of the device tree.
         name="Jetson AGX Orin",
         models=("agx orin",),
         total=("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),

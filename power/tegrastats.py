@@ -160,17 +160,19 @@ def lines_between(before: RailPower, power: RailPower, number: int) -> int:
     """How many lines must lie between two readings of a rail, at least. `number`: which line the first of them is."""
     if before.average_mw is None or power.average_mw is None:
         return 0
+    highest_mw = _MOST_MW if power.peak_mw is None else power.peak_mw
     for missing in range(_MAX_MISSING):
         n = number + 1 + missing
         unseen_mw = n * power.average_mw - number * before.average_mw - power.current_mw
-        if abs(unseen_mw) <= n or (missing and -n <= unseen_mw <= missing * _most_mw(power) + n):
+        if missing * _LEAST_MW - n <= unseen_mw <= missing * highest_mw + n:
             return missing
-    return _MAX_MISSING
+    return 1  # no number of lines explains it
 
 
 _MAX_MISSING = 1000
+# What a line that is missing may have said: no board draws as much, no chip's offset is as large.
+_MOST_MW, _LEAST_MW = 1_000_000, -1000
 _NOT_RAILS = frozenset({"RAM", "SWAP", "IRAM"})  # a/b as well, once their unit is cut off
-_MOST_MW = 1_000_000  # more than any board draws
 
 _RAM = re.compile(r"(?<!\S)RAM\s+(\d{1,9})/(\d{1,9})MB(?:\s+\(lfb\s+(\d{1,6})x(\d{1,6})(kB|MB)\))?(?!\S)", re.ASCII)
 _SWAP = re.compile(r"(?<!\S)SWAP\s+(\d{1,9})/(\d{1,9})MB(?:\s+\(cached\s+(\d{1,9})MB\))?(?!\S)", re.ASCII)
@@ -262,7 +264,3 @@ def _degrees(text: str) -> float | None:
 def _first(pattern: re.Pattern[str], text: str) -> str | None:
     match = pattern.search(text)
     return match[0] if match else None
-
-
-def _most_mw(power: RailPower) -> int:
-    return _MOST_MW if power.peak_mw is None else power.peak_mw

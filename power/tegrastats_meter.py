@@ -30,6 +30,8 @@ _READ_BYTES, _MAX_SAID_CHARS, _MAX_RAILS = 1 << 16, 200, 100
 # shunt is of 1 % on AGX Xavier (design guide DG-09840); other boards' are not public and taken to be as good.
 _GAIN_ERROR = 0.015
 _SENSOR = "INA3221, datasheet SBOS576; a shunt of 1 %, as NVIDIA's design guide of AGX Xavier has it"
+# The input of AGX Thor's developer kit has another chip, of which neither shunt nor settings are public.
+_BOARD_INPUT, _BOARD_SENSOR = "VIN", "INA238 on the carrier board"
 _OFFSET = "up to 2 steps of each rail: 80 uV by the INA3221's datasheet"
 
 
@@ -136,7 +138,8 @@ def open_tegrastats(
     # A comma for the decimal point, as some languages have it, would be no number.
     reader = _Reader(command, {**environ, "LC_ALL": "C"}, clock, limits or _usual_limits(interval_ms))
     try:
-        return TegrastatsMeter(reader, _info(_first_plausible(reader), command, interval_ms, model))
+        line, total = _first_plausible(reader, model)
+        return TegrastatsMeter(reader, _info(line, total, program, interval_ms, model))
     except BaseException:
         reader.close()
         raise
@@ -146,38 +149,45 @@ def _usual_limits(interval_ms: int) -> TegrastatsLimits:
     return TegrastatsLimits(first_line_s=5 + interval_ms / 1e3, stall_s=max(3.0, 30 * interval_ms / 1e3))
 
 
-def _first_plausible(reader: "_Reader") -> Line:
-    """The first line with plausible powers."""
+def _first_plausible(reader: "_Reader", model: str | None) -> tuple[Line, Total]:
+    """The first line with plausible powers, and what the total of its rails is."""
     answer = None
     for number in range(_TRIES):
         arrival, problem = reader.wait_for_line(number)
         if arrival is None:
             answer = answer or (f"{PROGRAM} {problem}", f"see what it says: {' '.join(reader.command)}")
             break
-        answer = _doubt(arrival.line)
+        line = arrival.line
+        total = total_of([*_rails(line), *line.repeated, *line.repeated], model)
+        answer = _doubt(line, total)
         if answer is None:
-            return arrival.line
+            return line, total
     assert answer is not None
     raise NoMeterError(*answer)
 
 
+_READ_THE_CHIPS = "read the chips in /sys/bus/i2c/drivers, or measure at the power adapter"
 _NO_RAILS = (
-    "run as root, which AGX Orin with Jetson Linux 35 needs; TX2 NX and older releases have none: read the chips in "
-    "/sys/bus/i2c/drivers, or measure at the power adapter"
+    f"run as root, which AGX Orin with Jetson Linux 35 needs; TX2 NX and older releases have none: {_READ_THE_CHIPS}"
 )
 
 
-def _doubt(line: Line) -> tuple[str, str] | None:
+def _rails(line: Line) -> list[str]:
+    return [name for name in line if name != NOT_CONNECTED]
+
+
+def _doubt(line: Line, total: Total) -> tuple[str, str] | None:
     """Why its powers are no measurement, and the way out; None where they may be one."""
-    powers_mw = {name: power.current_mw for name, power in line.items() if name != NOT_CONNECTED}
+    powers_mw = {name: line[name].current_mw for name in _rails(line)}
     if not powers_mw:
         return f"{PROGRAM} prints no power rails", _NO_RAILS
     highest = max(powers_mw, key=lambda name: abs(powers_mw[name]))
+    if abs(powers_mw[highest]) > _MAX_PLAUSIBLE_MW:
+        return f"{PROGRAM} prints {powers_mw[highest]} mW for {highest}, more than any board draws", _READ_THE_CHIPS
     if powers_mw[highest] == 0:
         return f"{PROGRAM} prints 0 mW for every rail", _NO_RAILS
-    if abs(powers_mw[highest]) > _MAX_PLAUSIBLE_MW:
-        answer = f"{PROGRAM} prints {powers_mw[highest]} mW for {highest}, more than any board draws"
-        return answer, "read the chips in /sys/bus/i2c/drivers, or measure at the power adapter"
+    if total.rails and sum(powers_mw[name] for name in total.rails) <= 0:
+        return f"{PROGRAM} prints 0 mW or less for {' + '.join(total.rails)}, a board that runs", _READ_THE_CHIPS
     return None
 
 
@@ -185,31 +195,27 @@ def _plausible_mw(power: RailPower | None) -> int | None:
     return power.current_mw if power is not None and abs(power.current_mw) <= _MAX_PLAUSIBLE_MW else None
 
 
-def _info(line: Line, command: Sequence[str], interval_ms: int, model: str | None) -> MeterInfo:
-    rails = [name for name in line if name != NOT_CONNECTED]
-    total = total_of([*rails, *line.repeated, *line.repeated], model)
+def _info(line: Line, total: Total, program: str, interval_ms: int, model: str | None) -> MeterInfo:
     board = total.board or model or "a Jetson whose model is not known"
     return MeterInfo(
         source=PROGRAM,
         device=one_line(board)[:_MAX_SAID_CHARS],
         sees="machine",
         scope=total.scope,
-        channels=tuple(_channel(name, total, interval_ms) for name in rails),
+        channels=tuple(_channel(name, total.board, interval_ms) for name in _rails(line)),
         power_total=total.rails,
         no_total_reason=total.reason,
         condition_names=tuple(name for name, condition in _CONDITIONS.items() if condition(line) is not None),
-        facts={"program": command[0], "interval_ms": interval_ms, "offset": _OFFSET},
+        facts={"program": program, "interval_ms": interval_ms, "offset": _OFFSET},
     )
 
 
-def _channel(name: str, total: Total, interval_ms: int) -> Channel:
-    # The input of Thor's board has another chip, of which neither gain nor step is known.
-    known = name != "VIN"
+def _channel(name: str, board: str | None, interval_ms: int) -> Channel:
     sensor = SensorFacts(
         update_period_ns=interval_ms * 1_000_000,
-        step_mw=step_mw(name, total.board),
-        gain_error=_GAIN_ERROR if known else None,
-        source=_SENSOR if known else "unknown",
+        step_mw=step_mw(name, board),
+        gain_error=None if name == _BOARD_INPUT else _GAIN_ERROR,
+        source=_BOARD_SENSOR if name == _BOARD_INPUT else _SENSOR,
     )
     return Channel(name, "power_mw", sensor)
 

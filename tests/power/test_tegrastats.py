@@ -406,5 +406,22 @@ def test_a_peak_bounds_what_missing_lines_drew() -> None:
     assert lines_between(before, RailPower(1000, 2000, None), 1) == 1
 
 
+def test_an_offset_below_nothing_is_no_loss() -> None:
+    idle = series([-392] * 20, lambda total, n: total // n)
+    assert lost_lines(idle) == 0
+    mixed = series([-392, -392, 3000, -392, -392, -392], lambda total, n: round(total / n))
+    assert lost_lines(mixed) == 0
+    assert lost_lines([mixed[0], mixed[2], *mixed[3:]]) == 1
+
+
+def test_an_offset_is_bounded() -> None:
+    # One line between would have been of -1700 mW.
+    assert lines_between(RailPower(1000, 1000, None), RailPower(1000, 100, None), 1) == 2
+
+
+def test_averages_that_belong_to_no_log_are_one_loss() -> None:
+    assert lines_between(RailPower(9000, 9000, 9000), RailPower(1000, 20_000, 1000), 5) == 1
+
+
 def test_without_an_average_nothing_is_known() -> None:
     assert lost_lines([RailPower(1, None, None), RailPower(9000, None, None)]) == 0

@@ -131,6 +131,12 @@ def test_a_sum_and_a_rail_that_is_there_twice(open_script) -> None:
     assert meter.new_rails == ()
 
 
+def test_a_total_that_is_there_twice_is_none(open_script) -> None:
+    meter = open_script(f"{say(lines.TX2 + ' VDD_IN 5/5')}\n{FOREVER}")
+    assert (meter.info.power_total, len(meter.info.channels)) == ((), 5)
+    assert "VDD_IN is there twice" in meter.info.no_total_reason
+
+
 def test_the_whole_board_of_thor_as_a_user(open_script) -> None:
     meter = open_script(f"{say(lines.THOR_AS_USER)}\n{FOREVER}", model="NVIDIA Jetson AGX Thor Developer Kit")
     assert meter.info.power_total == ("VIN",)
@@ -306,7 +312,7 @@ def test_a_line_that_is_too_long_is_passed_over_to_its_end(open_script, folder) 
     """Its last piece looks like a line of its own."""
     pieces = f"printf '%s' '{'x' * 10_000}'\nsleep 0.02\n" * 3
     go = f": > {folder}/sent\nwhile [ ! -e {folder}/go ]; do sleep 0.005; done"
-    meter = open_script(f"{say(tx2(1000))}\n{pieces}printf '{tx2(2000)}\\n'\n{go}\n{say(tx2(3000))}\n{FOREVER}")
+    meter = open_script(f"{say(tx2(1000))}\n{pieces}printf '%s\\n' '{tx2(2000)}'\n{go}\n{say(tx2(3000))}\n{FOREVER}")
     assert next_reading(meter).values[3] == 1000
     wait_for((folder / "sent").exists)
     time.sleep(0.03)
@@ -425,6 +431,8 @@ def test_lines_without_rails_are_no_meter(text, open_script) -> None:
     ("text", "answer"),
     [
         (lines.TX2_NX + " VDD_IN 0/0 VDD_SOC 0/0", "tegrastats prints 0 mW for every rail"),
+        (lines.TX2_NX + " VDD_IN 0/0 VDD_SOC 5/5", "tegrastats prints 0 mW or less for VDD_IN"),
+        (lines.TX2_NX + " VDD_IN -5/0 VDD_SOC 5/5", "tegrastats prints 0 mW or less for VDD_IN"),
         (
             lines.TX2_NX + " VDD_IN 0/0 VDD_SOC 9999999/0",
             "tegrastats prints 9999999 mW for VDD_SOC, more than any board",
