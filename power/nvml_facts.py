@@ -8,10 +8,10 @@ PowerSensor = Literal["instant", "average", "usage"]
 
 _MS = 1_000_000
 _STUDY = "Yang et al., arXiv 2312.02741"
-# nvidia-smi's manual says +-5 W; measured, the error is a factor that differs from card to card. Five percent holds for
-# most of the cards of the study, not for all: it saw -9 % to +11 % among those sold as accelerators or for games.
+# nvml.h says +-5 % of Fermi and Kepler, and nothing of what is newer. The error is a factor that differs from card to
+# card: in the workbook of the study most are 0.3 to 11 % off, a Quadro K620 is 41 %.
 _GAIN_ERROR = 0.05
-_GAIN_SOURCE = f"gain from {_STUDY}: within 5 % for most cards"
+_GAIN_SOURCE = f"gain: nvml.h's 5 % for Fermi and Kepler, single cards in {_STUDY} are 0.3 to 41 % off"
 
 
 class _Sampling(NamedTuple):

@@ -77,10 +77,15 @@ def library_folder(old_driver: int = _NEWEST) -> Path:
 
 
 def environment(config: str, folder: Path, *, old_driver: int = _NEWEST) -> dict[str, str]:
-    """The environment of a process that finds the imitated library, told `config`, which is written into `folder`."""
+    """The environment of a process that finds the imitated library, told `config`, which is written into `folder`.
+
+    A command that runs in real time is told "clock = real", and "power = process 30 90" for a GPU that draws 30 W, and
+    90 W more for each core that the command keeps busy.
+    """
     path = folder / "fake_nvml.conf"
     path.write_text(config)
-    return {**os.environ, "LD_LIBRARY_PATH": str(library_folder(old_driver)), "FAKE_NVML": str(path)}
+    places = [str(library_folder(old_driver)), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(places), "FAKE_NVML": str(path)}
 
 
 def run(program: str, environ: dict[str, str]) -> Any:

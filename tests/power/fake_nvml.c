@@ -1,8 +1,9 @@
 /* A libnvidia-ml.so.1 without a GPU: what a meter of NVIDIA GPUs asks, answered from a text file.
  *
- * It is loaded by the real nvidia-ml-py through LD_LIBRARY_PATH. The environment variable FAKE_NVML names a file of
- * lines `key = value`; `#` begins a comment. A key may begin with the number of a GPU: `1.name = NVIDIA T4` is GPU 1's
- * name, `name = ...` that of every GPU that has none of its own. Later lines win. It is read by nvmlInit.
+ * fake_nvml_library.py compiles it, and the real nvidia-ml-py loads it through LD_LIBRARY_PATH. The environment
+ * variable FAKE_NVML names a file of lines `key = value`; `#` begins a comment. A key may begin with the number of a
+ * GPU: `1.name = NVIDIA T4` is GPU 1's name, `name = ...` that of every GPU that has none of its own. Later lines win.
+ * It is read by nvmlInit; a key that is not known ends the process.
  *
  * Where a value changes over time it is written `first SECONDS:next SECONDS:next ...`: `temperature = 40 2.5:71`.
  * STATUS is ok, zero (the number 0), garbage (4294967295 mW, 18e18 mJ), a word of `statuses` below, or NVML's number.
@@ -46,6 +47,7 @@
  * limit_mw 230000, default_limit_mw 230000, enforced_limit_mw 230000, persistence 1, application_sm_clock 1695,
  * application_memory_clock 8001, max_sm_clock 2100, max_memory_clock 8001, ecc 0, mig not_supported, pcie_generation 4,
  * pcie_width 16, compute_processes 0, graphics_processes 0: likewise
+ * own_process        0                 1: the first of the processes is the one that asks
  *
  * With -DOLD_DRIVER=520 it lacks what came later: fields 185 and 186, the clocks' event reasons under their new name,
  * _v3 of the running processes. With -DOLD_DRIVER=375 it also lacks field values, the energy counter, architectures
@@ -57,6 +59,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #ifndef OLD_DRIVER
 #define OLD_DRIVER 9999
@@ -76,6 +79,16 @@ static const struct { const char *word; int status; } statuses[] = {
 
 /* ---- The file. ---- */
 
+/* "name." is the beginning of keys. */
+static const char *const known[] = {
+    "clock", "call_us", "gpus", "driver", "cuda_driver", "return.", "name", "uuid", "mig_uuid", "architecture",
+    "capability", "vbios", "power", "instant", "average", "usage", "instant.", "average.", "usage.", "gain", "step_mw",
+    "scopes", "module_w", "energy", "energy_field", "energy.", "temperature", "sm_clock", "memory_clock", "throttle",
+    "pstate", "utilisation", "limit_mw", "default_limit_mw", "enforced_limit_mw", "persistence",
+    "application_sm_clock", "application_memory_clock", "max_sm_clock", "max_memory_clock", "ecc", "mig",
+    "pcie_generation", "pcie_width", "compute_processes", "graphics_processes", "own_process",
+};
+
 static struct { char key[96], value[MAX_LINE]; } lines[MAX_LINES];
 static int line_count;
 
@@ -88,6 +101,16 @@ static char *trimmed(char *text) {
 static void give_up(const char *what, const char *text) {
     fprintf(stderr, "fake_nvml: %s: %s\n", what, text);
     exit(99);
+}
+
+static void check_key(const char *key) {
+    const char *own = key + strspn(key, "0123456789");
+    if (own != key && *own == '.') key = own + 1;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t length = strlen(known[i]);
+        if (known[i][length - 1] == '.' ? !strncmp(key, known[i], length) : !strcmp(key, known[i])) return;
+    }
+    give_up("no such key", key);
 }
 
 static void read_lines(void) {
@@ -104,6 +127,7 @@ static void read_lines(void) {
         *equals = 0;
         snprintf(lines[line_count].key, sizeof lines[0].key, "%s", trimmed(text));
         snprintf(lines[line_count++].value, sizeof lines[0].value, "%s", trimmed(equals + 1));
+        check_key(lines[line_count - 1].key);
     }
     fclose(file);
 }
@@ -515,7 +539,10 @@ static int processes(int gpu, const char *key, unsigned *count, void *infos) {
     if (status != OK) return status;
     *count = there;
     if (there > room) return INSUFFICIENT_SIZE;
-    for (unsigned i = 0; i < there; i++) ((Process *)infos)[i] = (Process){.pid = 1000 + i};
+    for (unsigned i = 0; i < there; i++) {
+        int own = i == 0 && number_of(gpu, "own_process", 0) != 0;
+        ((Process *)infos)[i] = (Process){.pid = own ? (unsigned)getpid() : 1000000000u + i};
+    }
     return OK;
 }
 

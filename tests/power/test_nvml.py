@@ -18,7 +18,7 @@ from espnet_edge.power.nvml_facts import (
 from espnet_edge.power.trace import CounterTrace, PowerTrace
 from fake_nvml_library import environment, run
 
-pytest.importorskip("pynvml")
+pynvml: Any = pytest.importorskip("pynvml")
 FIRST = "GPU-00000000-1111-2222-3333-444444444444"
 SECOND = "GPU-00000001-1111-2222-3333-444444444444"
 MS = 1_000_000
@@ -313,9 +313,14 @@ functions = ("nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion", "nv
     "nvmlDeviceGetComputeRunningProcesses_v2", "nvmlDeviceGetGraphicsRunningProcesses_v3",
     "nvmlDeviceGetGraphicsRunningProcesses_v2")
 bare = opened("\\n".join(f"return.{function} = not_supported" for function in functions))
-answer([first, [dict(bare.info.facts), [vars(c.sensor) for c in bare.info.channels]]])
+second = [dict(bare.info.facts), [vars(c.sensor) for c in bare.info.channels]]
+bare.close()
+other = opened("own_process = 1\\ncompute_processes = 2\\nmig = 0\\n"
+               "return.nvmlDeviceGetCudaComputeCapability = not_supported")
+names = ("architecture", "ecc", "mig", "persistence_mode", "other_processes")
+answer([first, second, [other.info.facts[name] for name in names]])
 """)
-    (full, scope, sensors), (bare, bare_sensors) = found
+    (full, scope, sensors), (bare, bare_sensors), other = found
     assert full == {
         "name": "NVIDIA H100 PCIe",
         "uuid": FIRST,
@@ -348,6 +353,7 @@ answer([first, [dict(bare.info.facts), [vars(c.sensor) for c in bare.info.channe
     assert [s["gain_error"] for s in sensors] == [0.05] * 3
     assert {name for name, value in bare.items() if value is not None} == {"name", "uuid", "index"}
     assert all(s["averaging_window_ns"] is None for s in bare_sensors)
+    assert other == ["Ampere", False, False, True, 1]
 
 
 def test_old_drivers_lack_functions(asked) -> None:
@@ -358,16 +364,11 @@ info = meter.info
 answer([[c.name for c in info.channels], meter.read().values, meter.read_conditions()[3], info.facts["architecture"],
         info.facts["mig"], info.facts["other_processes"], info.channels[0].sensor.averaging_window_ns])
 """
-    assert asked(program, old_driver=520) == [
-        ["power.usage", "energy"],
-        [80_000, 1_240_000_000],
-        4,
-        "Volta",
-        None,
-        2,
-        10 * MS,
-    ]
-    assert asked(program, old_driver=375) == [["power.usage"], [80_000], 4, "Volta", None, 2, 10 * MS]
+    # The oldest nvidia-ml-py counts processes by the newest function alone.
+    processes = 2 if hasattr(pynvml, "nvmlDeviceGetComputeRunningProcesses_v2") else None
+    rest = [4, "Volta", None, processes, 10 * MS]
+    assert asked(program, old_driver=520) == [["power.usage", "energy"], [80_000, 1_240_000_000], *rest]
+    assert asked(program, old_driver=375) == [["power.usage"], [80_000], *rest]
 
 
 RECORD = """
@@ -446,6 +447,15 @@ def test_a_sensor_that_looks_part_of_the_time_misses_bursts(asked) -> None:
         assert by_counter.energy_j == pytest.approx(60e-9 * (by_counter.end_ns - by_counter.start_ns))
 
 
+def test_gain_and_step_of_the_imitated_sensor(asked) -> None:
+    rows = asked(RECORD + "answer(recorded('power = ramp 10 110 0 10\\ngain = 0.9\\nstep_mw = 400', 5))")
+    power, counter = traces(rows)
+    assert set(power.power_mw % 400) == {0}
+    # The mean of 10 to 60 W times 0.9, over the last 100 ms to 5 s: 53.55 W, to the next step.
+    assert power.power_mw[-1] == 53_600
+    assert counter.energy_uj[-1] - 1e9 == 0.9 * 35 * 5 * 1e6
+
+
 def test_an_average_over_a_second_lags(asked) -> None:
     rows = asked(RECORD + "answer(recorded('power = step 0.1 100 2', 4, 0.05, 'power.average'))")
     power, _ = traces(rows)
@@ -513,6 +523,7 @@ answer([idle, busy, min(timeit.repeat(meter.read, number=2000, repeat=5)) / 2000
         ("usage", "Ada", "535.1", 1000, 100),
         ("usage", "Ada", None, None, None),
         ("usage", "Ada", "x.1", None, None),
+        ("usage", "Ada", "9" * 5000, None, None),
         ("usage", "Hopper", "525.60", None, None),
         ("usage", "Hopper", "530.30", None, None),
         ("usage", "Hopper", "550.54", 1000, 100),
@@ -557,3 +568,8 @@ def test_throttle_reasons() -> None:
         "reliability",
         "bit_11",
     ]
+
+
+def test_a_misspelt_key_of_the_imitated_library_is_noticed(asked) -> None:
+    with pytest.raises(AssertionError, match="no such key: powr"):
+        asked('answer(opened("1.powr = constant 5").read().values)')
