@@ -137,7 +137,7 @@ def test_welch_satterthwaite_is_that_of_the_guides_example(unit: float) -> None:
 
 
 def test_without_scatter_and_budget_there_is_no_width() -> None:
-    found = mean_over_windows([7, 7, 7, 7, 7], every(5))
+    found = mean_over_windows([7, 7, 7, 7, 7], every(5), [Component("quantisation", 0.0)])
     assert (found.value, found.half_width, found.standard_uncertainty, found.dof) == (7, 0, 0, 3)
 
 
@@ -426,10 +426,10 @@ def test_the_flag_names_both_values_and_the_way_out() -> None:
 
 
 def test_real_drift_of_idle_need_not_be_straight() -> None:
-    """A triangular distribution from one end of the drift to the other."""
+    """Its mean lies anywhere between both ends."""
     idle = IdleLine(known(4000), known(4240), 0, 100)
     found = net_over_windows([50, 50], [40, 60], idle, [2e6, 2e6])
-    assert only(found, "idle drift").standard_uncertainty == pytest.approx(240 / 2 / sqrt(6) * 2e-3)
+    assert only(found, "idle drift").standard_uncertainty == pytest.approx(240 / sqrt(12) * 2e-3)
 
 
 def test_the_step_of_both_idle_windows_may_hide_a_drift() -> None:
