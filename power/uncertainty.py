@@ -26,8 +26,9 @@ _LEAST_WINDOWS_FOR_A_LINE = 4
 # section 3, about 5.
 _SOKAL_WINDOW = 5.0
 _HARMONICS = np.arange(1.0, 65.0)
-# Readings on two levels may as well be of a power that lies near a threshold, without noise.
-_LEAST_LEVELS = 3
+# In steps, midway from two levels to three: readings on two levels may as well be of power near a threshold, without
+# noise. Levels are not counted, since power computed from a coarse current has those of the fine voltage, too.
+_LEAST_SPAN = 1.5
 # Nodes and weights of a rule that is exact to rounding for the smooth density of Student's t.
 _LEGENDRE_NODES, _LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(48)
 # Above, Student's t is the normal distribution to five digits.
@@ -402,7 +403,8 @@ def quantisation(*windows_mw: ArrayLike, step_mw: float) -> Quantisation:
     variance step^2 / (2 pi^2) x sum over k of exp(-4 pi^2 k^2 s^2 / step^2) / k^2. That is step^2 / 12 without noise,
     and falls to nothing where s exceeds half a step. (From the characteristic function of a quantised Gaussian: Widrow
     and Kollar, "Quantization Noise", 2008.) s is found within the windows; readings on fewer than three levels show no
-    noise, since power near a threshold gives the same.
+    noise, since power near a threshold gives the same. Of a sum of rails, each has its own step and error: ask for each
+    rail, and add the squares.
 
     Args:
         windows_mw: (n,) readings of each window. Units: mW.
@@ -518,8 +520,8 @@ def _autocorrelation(samples: Floats) -> Floats:
 
 
 def _noise(in_steps: Sequence[Floats]) -> float:
-    """Variance of what was read, from readings in steps of 1; 0 where no window shows three levels."""
-    if max(np.unique(readings).size for readings in in_steps) < _LEAST_LEVELS:
+    """Variance of what was read, from readings in steps of 1; 0 where no window spans three levels."""
+    if max(float(np.ptp(readings)) for readings in in_steps) < _LEAST_SPAN:
         return 0.0
     # Quantised readings vary by 1/12 more than what they stand for (Sheppard's correction).
     return max(float(np.mean([readings.var() for readings in in_steps])) - 1 / 12, 0.0)

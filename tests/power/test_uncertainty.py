@@ -323,6 +323,18 @@ def test_two_levels_show_no_noise() -> None:
     assert quantisation([4800, 5200] * 50, step_mw=400).systematic_mw == pytest.approx(400 / sqrt(12))
 
 
+def test_three_levels_do() -> None:
+    """Half a step squared of variance, less 1/12, is noise: one term of the series is left."""
+    found = quantisation([400, 800, 800, 1200] * 25, step_mw=400)
+    assert found.systematic_mw == pytest.approx(400 * sqrt(exp(-4 * pi**2 * (1 / 2 - 1 / 12)) / (2 * pi**2)))
+
+
+def test_a_voltage_that_trembles_adds_no_levels() -> None:
+    """Current in steps of 20 mA, 240 and 260 mA, times a voltage in steps of 8 mV."""
+    readings = [20 * steps * (19.0 + 0.008 * (i % 5)) for i, steps in enumerate([12, 13, 13, 12, 13, 12, 12] * 10)]
+    assert quantisation(readings, step_mw=380).systematic_mw == pytest.approx(380 / sqrt(12))
+
+
 def test_windows_on_different_levels_show_no_noise() -> None:
     found = quantisation([400] * 50, [800] * 50, [1200] * 50, step_mw=400)
     assert found.systematic_mw == pytest.approx(400 / sqrt(12))
