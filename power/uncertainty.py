@@ -26,8 +26,9 @@ _LEAST_WINDOWS_FOR_A_LINE = 4
 # section 3, about 5.
 _SOKAL_WINDOW = 5.0
 _HARMONICS = np.arange(1.0, 65.0)
-# Readings on two levels may as well be of a power that lies near a threshold, without noise.
-_LEAST_LEVELS = 3
+# In steps, midway from two levels to three: readings on two levels may as well be of power near a threshold, without
+# noise. Levels are not counted, since power computed from a coarse current has those of the fine voltage, too.
+_LEAST_SPAN = 1.5
 # Nodes and weights of a rule that is exact to rounding for the smooth density of Student's t.
 _LEGENDRE_NODES, _LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(48)
 # Above, Student's t is the normal distribution to five digits.
@@ -214,11 +215,11 @@ class IdleLine:
     def _curvature_mw(self) -> float:
         """Standard uncertainty of the mean idle power in between, since idle need not follow a straight line.
 
-        If it only rose, or only fell, its mean is off the line's by half of the drift at most, and rather by less: a
-        triangular distribution (GUM 4.3.9). Drift that is within its own interval is not counted twice.
+        If it only rose, or only fell, its mean lies between both ends: a rectangular distribution as wide as the drift
+        (GUM 4.3.7). Drift that is within its own interval is not counted twice.
         """
         beyond_mw2 = self.drift_mw**2 - self.drift_half_width_mw**2
-        return sqrt(max(beyond_mw2, 0.0) / 24)
+        return sqrt(max(beyond_mw2, 0.0) / 12)
 
 
 @dataclass(frozen=True)
@@ -374,7 +375,8 @@ def series_mean(values: ArrayLike) -> SeriesMean:
     The samples' variance counts once for each integrated autocorrelation time, which is summed over lags up to about
     five of itself (Sokal 1997), and freed of the bias that a short series gives it (Wolff 2004, "Monte Carlo errors
     with less errors", hep-lat/0306017, eq. 49). Its own relative variance, 2 (2 lags + 1) / n by Sokal's formula, gives
-    the degrees of freedom (GUM G.4.2).
+    the degrees of freedom (GUM G.4.2). The interval holds from about ten memories of the noise on: 10 s where readings
+    that are 1 s apart still resemble each other. A shorter series hides from itself how slowly it wanders.
 
     Args:
         values: (n,) n >= 2, in any unit.
@@ -389,7 +391,7 @@ def series_mean(values: ArrayLike) -> SeriesMean:
     times = 2 * np.cumsum(_autocorrelation(samples)) - 1  # of the sums up to each lag; 1 for independent samples
     lags = int(np.argmax(2 * np.arange(n) >= _SOKAL_WINDOW * times))
     time = max(float(times[lags]), 1.0) * (1 + (2 * lags + 1) / n)
-    effective_n = min(max(n / time, 2.0), float(n))
+    effective_n = max(n / time, 2.0)
     variance = float(samples.var()) * effective_n / (effective_n - 1)
     return SeriesMean(float(samples.mean()), sqrt(variance / effective_n), effective_n, max(n / (2 * lags + 1), 1.0))
 
@@ -401,7 +403,8 @@ def quantisation(*windows_mw: ArrayLike, step_mw: float) -> Quantisation:
     variance step^2 / (2 pi^2) x sum over k of exp(-4 pi^2 k^2 s^2 / step^2) / k^2. That is step^2 / 12 without noise,
     and falls to nothing where s exceeds half a step. (From the characteristic function of a quantised Gaussian: Widrow
     and Kollar, "Quantization Noise", 2008.) s is found within the windows; readings on fewer than three levels show no
-    noise, since power near a threshold gives the same.
+    noise, since power near a threshold gives the same. Of a sum of rails, each has its own step and error: ask for each
+    rail, and add the squares.
 
     Args:
         windows_mw: (n,) readings of each window. Units: mW.
@@ -517,8 +520,8 @@ def _autocorrelation(samples: Floats) -> Floats:
 
 
 def _noise(in_steps: Sequence[Floats]) -> float:
-    """Variance of what was read, from readings in steps of 1; 0 where no window shows three levels."""
-    if max(np.unique(readings).size for readings in in_steps) < _LEAST_LEVELS:
+    """Variance of what was read, from readings in steps of 1; 0 where no window spans three levels."""
+    if max(float(np.ptp(readings)) for readings in in_steps) < _LEAST_SPAN:
         return 0.0
     # Quantised readings vary by 1/12 more than what they stand for (Sheppard's correction).
     return max(float(np.mean([readings.var() for readings in in_steps])) - 1 / 12, 0.0)

@@ -137,7 +137,7 @@ def test_welch_satterthwaite_is_that_of_the_guides_example(unit: float) -> None:
 
 
 def test_without_scatter_and_budget_there_is_no_width() -> None:
-    found = mean_over_windows([7, 7, 7, 7, 7], every(5))
+    found = mean_over_windows([7, 7, 7, 7, 7], every(5), [Component("quantisation", 0.0)])
     assert (found.value, found.half_width, found.standard_uncertainty, found.dof) == (7, 0, 0, 3)
 
 
@@ -323,6 +323,18 @@ def test_two_levels_show_no_noise() -> None:
     assert quantisation([4800, 5200] * 50, step_mw=400).systematic_mw == pytest.approx(400 / sqrt(12))
 
 
+def test_three_levels_do() -> None:
+    """Half a step squared of variance, less 1/12, is noise: one term of the series is left."""
+    found = quantisation([400, 800, 800, 1200] * 25, step_mw=400)
+    assert found.systematic_mw == pytest.approx(400 * sqrt(exp(-4 * pi**2 * (1 / 2 - 1 / 12)) / (2 * pi**2)))
+
+
+def test_a_voltage_that_trembles_adds_no_levels() -> None:
+    """Current in steps of 20 mA, 240 and 260 mA, times a voltage in steps of 8 mV."""
+    readings = [20 * steps * (19.0 + 0.008 * (i % 5)) for i, steps in enumerate([12, 13, 13, 12, 13, 12, 12] * 10)]
+    assert quantisation(readings, step_mw=380).systematic_mw == pytest.approx(380 / sqrt(12))
+
+
 def test_windows_on_different_levels_show_no_noise() -> None:
     found = quantisation([400] * 50, [800] * 50, [1200] * 50, step_mw=400)
     assert found.systematic_mw == pytest.approx(400 / sqrt(12))
@@ -426,10 +438,10 @@ def test_the_flag_names_both_values_and_the_way_out() -> None:
 
 
 def test_real_drift_of_idle_need_not_be_straight() -> None:
-    """A triangular distribution from one end of the drift to the other."""
+    """Its mean lies anywhere between both ends."""
     idle = IdleLine(known(4000), known(4240), 0, 100)
     found = net_over_windows([50, 50], [40, 60], idle, [2e6, 2e6])
-    assert only(found, "idle drift").standard_uncertainty == pytest.approx(240 / 2 / sqrt(6) * 2e-3)
+    assert only(found, "idle drift").standard_uncertainty == pytest.approx(240 / sqrt(12) * 2e-3)
 
 
 def test_the_step_of_both_idle_windows_may_hide_a_drift() -> None:
