@@ -8,6 +8,7 @@ after at the end. Its inferences are counted with the fraction at each end.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,9 @@ from .plan import DEFAULT_RISE_NS
 from .recording import Recording, Stretch
 from .trace import CounterTrace, PowerTrace
 from .uncertainty import (
+    BETWEEN_WINDOWS,
     Component,
     IdleLine,
-    Quantisation,
     edges,
     mean_over_windows,
     net_over_windows,
@@ -123,7 +124,8 @@ def _figures(way: Way, windows: tuple[Window, ...], earned: Sequence[Window], id
     gross_mj = [window.gross_mj for window in earned if window.gross_mj is not None]
     power_mw = [energy / (time_ns * _MJ_PER_MW_NS) for energy, time_ns in zip(gross_mj, inference_ns, strict=True)]
     of_power = _Budget(*_budget_mw(way, earned, power_mw, idle))
-    of_energy = of_power.scaled(float(np.mean(inference_ns)) * _MJ_PER_MW_NS)
+    sensor, mean_ns = way.trace.sensor, float(np.mean(inference_ns))
+    of_energy = of_power.scaled(mean_ns * _MJ_PER_MW_NS)
     return EnergyBy(
         label=way.label,
         gross_mj=mean_over_windows(gross_mj, mids_ns, of_energy.shared, of_energy.within),
@@ -131,7 +133,8 @@ def _figures(way: Way, windows: tuple[Window, ...], earned: Sequence[Window], id
         if isinstance(idle, Unavailable)
         else net_over_windows(gross_mj, mids_ns, idle, inference_ns, of_energy.shared, of_energy.within),
         power_mw=mean_over_windows(power_mw, mids_ns, of_power.shared, of_power.within),
-        gain_error=way.trace.sensor.gain_error,
+        gain_error=sensor.gain_error,
+        offset_mj=None if sensor.offset_mw is None else sensor.offset_mw * mean_ns * _MJ_PER_MW_NS,
         windows=windows,
     )
 
@@ -166,8 +169,9 @@ def _budget_mw(
         if errors:
             sampling = float(np.sqrt(np.mean(np.square(errors)) / n))
             within.append(Component("sampling", sampling, "autocorrelated readings within the windows"))
-        if (step := _quantisation(way.trace, readings)) is not None:
-            shared.append(Component("quantisation", step.systematic_mw, "the sensor's step"))
+        spans = [(window.start_ns, window.end_ns) for window in earned]
+        if (step_mw := _quantisation_mw(way, spans)) is not None:
+            shared.append(Component("quantisation", step_mw, "the sensor's step"))
     return tuple(shared), tuple(within)
 
 
@@ -182,10 +186,18 @@ def _pause_components(earned: Sequence[Window], mean_mw: float, idle: IdleLine |
     yield Component("pauses", share * above_idle_mw / 3**0.5, "a device may draw more than idle right after computing")
 
 
-def _quantisation(trace: PowerTrace, windows_mw: Sequence[NDArray[np.float64]]) -> Quantisation | None:
-    """None where the sensor's step is not known."""
-    step_mw, read = trace.sensor.step_mw, [values for values in windows_mw if values.size]
-    return quantisation(*read, step_mw=step_mw) if step_mw and read else None
+def _quantisation_mw(way: Way, spans: Sequence[tuple[int, int]]) -> float | None:
+    """What the steps of the sensors do to the mean over all spans; None where a step is not known. Units: mW.
+
+    Rails step independently of each other, whatever their sum does.
+    """
+    errors_mw = []
+    for part in way.parts:
+        windows_mw = [values for span in spans if (values := _readings_mw(part, *span)).size]
+        if not part.sensor.step_mw or not windows_mw:
+            return None
+        errors_mw.append(quantisation(*windows_mw, step_mw=part.sensor.step_mw).systematic_mw)
+    return hypot(*errors_mw) if errors_mw else None
 
 
 def _idle(recording: Recording, way: Way) -> IdleLine | Unavailable:
@@ -195,9 +207,9 @@ def _idle(recording: Recording, way: Way) -> IdleLine | Unavailable:
         return Unavailable(f"idle was measured {len(stretches)} times, before and after is needed")
     try:
         before, after = (_idle_mw(stretch, way) for stretch in stretches)
-        step = _quantisation(way.trace, [before, after]) if isinstance(way.trace, PowerTrace) else None
+        step_mw = _quantisation_mw(way, [_seen_span(stretch, way) for stretch in stretches])
         first_ns, last_ns = ((stretch.start_ns + stretch.end_ns) // 2 for stretch in stretches)
-        return IdleLine(series_mean(before), series_mean(after), first_ns, last_ns, step.systematic_mw if step else 0.0)
+        return IdleLine(series_mean(before), series_mean(after), first_ns, last_ns, step_mw or 0.0)
     except ValueError as error:
         return Unavailable(f"idle: {error}")
 
@@ -286,9 +298,22 @@ def _ratio(mine: EnergyBy, first: EnergyBy) -> Figure:
     whole = [(numerator, denominator) for numerator, denominator in pairs if numerator and denominator]
     if len(whole) < LEAST_WINDOWS:
         return Unavailable(f"{len(whole)} rounds have a window of both, {LEAST_WINDOWS} are needed: more rounds")
-    return paired_ratio(*zip(*whole, strict=True))
+    numerators, denominators = zip(*whole, strict=True)
+    return paired_ratio(numerators, denominators, [_apart(mine, first)])
+
+
+def _apart(mine: EnergyBy, first: EnergyBy) -> Component:
+    """What all rounds of one have in common and the other has not, so that neither scatter nor division shows it."""
+    shares = [
+        component.standard_uncertainty / by.gross_mj.value
+        for by in (mine, first)
+        if not isinstance(by.gross_mj, Unavailable)
+        for component in by.gross_mj.components
+        if not component.contained and component.name != BETWEEN_WINDOWS
+    ]
+    return Component("steps and pauses", hypot(*shares), "of both")
 
 
 def _unknown(label: str, reason: str, windows: tuple[Window, ...]) -> EnergyBy:
     unknown = Unavailable(reason)
-    return EnergyBy(label, unknown, unknown, unknown, None, windows)
+    return EnergyBy(label, unknown, unknown, unknown, None, None, windows)

@@ -13,6 +13,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import one_line
+from .trace import SensorFacts
+
+# INA3221, datasheet SBOS576, at 25 C: gain errors of 0.25 % each of the shunt's and of the bus voltage at most, and an
+# offset of 80 uV on the shunt, two steps. The shunt is of 1 % on AGX Xavier (design guide DG-09840); other boards' are
+# not public, and taken to be as good.
+INA3221_GAIN_ERROR, INA3221_OFFSET_STEPS = 0.015, 2
+INA3221_SOURCE = "INA3221, datasheet SBOS576; a shunt of 1 %, as NVIDIA's design guide of AGX Xavier has it"
 
 NOT_CONNECTED = "NC"  # the label of a channel of a chip that no rail runs through; AGX Orin has two
 _NOT_IN_MODULE = "without the carrier board, the fan and what is plugged in"
@@ -232,6 +239,12 @@ def step_mw(rail: str, board: str | None) -> float | None:
     None where it is not known. `board`: as `Total.board` has it.
     """
     return next((row.steps_mw.get(rail) for row in _BOARDS if row.name == board), None)
+
+
+def of_ina3221(sensor: SensorFacts, source: str) -> SensorFacts:
+    """The facts of a rail with the errors of its chip, by `source`: gain, and the offset where the step is known."""
+    offset_mw = None if sensor.step_mw is None else INA3221_OFFSET_STEPS * sensor.step_mw
+    return sensor.updated(gain_error=INA3221_GAIN_ERROR, offset_mw=offset_mw, source=source)
 
 
 def _board_of(model: str | None) -> _Board | None:

@@ -62,6 +62,7 @@ class EnergyBy:
         net_mj: without what idle would have drawn in the same time. Units: mJ.
         power_mw: mean power while it ran. Units: mW.
         gain_error: of the sensor, as a share; not in the intervals. None where it is not known.
+        offset_mj: what the sensor's constant error may add to or take from gross energy, likewise. Units: mJ.
         windows: what the figures are formed from.
     """
 
@@ -70,6 +71,7 @@ class EnergyBy:
     net_mj: Figure
     power_mw: Figure
     gain_error: float | None
+    offset_mj: float | None
     windows: tuple[Window, ...]
 
 

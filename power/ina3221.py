@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import sysfs
-from .boards import NOT_CONNECTED, Total, step_mw, total_of
+from .boards import INA3221_SOURCE, NOT_CONNECTED, Total, of_ina3221, step_mw, total_of
 from .gauges import Gauge, jetson_gauges
 from .meter import Channel, Fact, MeterError, MeterInfo, NoMeterError, Reading
 from .sysfs import Attribute, UnreadableError
@@ -246,10 +246,21 @@ def _none_readable(answer: str | None, denied: Sequence[Path]) -> NoMeterError:
 
 def _sensor(rail: _Rail, board: str | None) -> SensorFacts:
     """What driver and datasheet say of a rail's readings."""
-    facts = SensorFacts(step_mw=step_mw(rail.label or "", board), source=_GAIN[rail.chip.kind])
-    if rail.chip.kind == "iio":
-        return facts
-    facts = _timed(facts, rail.chip)
+    facts = SensorFacts(step_mw=step_mw(rail.label or "", board), source=_SOURCES[rail.chip.kind])
+    if rail.chip.kind != "iio":
+        facts = _stepped(_timed(facts, rail.chip), rail)
+    return facts if rail.chip.kind == "ina238" else of_ina3221(facts, facts.source)
+
+
+_SOURCES = {
+    "ina3221": INA3221_SOURCE,
+    "iio": f"{INA3221_SOURCE}; NVIDIA's driver does not tell its settings; smallest step as recorded on such a board",
+    "ina238": "INA238, which computes power itself; its shunt is not told; smallest step as recorded on such a board",
+}
+
+
+def _stepped(facts: SensorFacts, rail: _Rail) -> SensorFacts:
+    """With the smallest step of power, where the shunt is told."""
     voltage_mv = rail.files[0].number_or_none() if rail.shunt_uohm else None
     if not rail.shunt_uohm or not voltage_mv:
         return facts
@@ -258,16 +269,6 @@ def _sensor(rail: _Rail, board: str | None) -> SensorFacts:
         step_mw=_SHUNT_STEP_UV * voltage_mv / rail.shunt_uohm,
         source=f"{facts.source}; shunt of {rail.shunt_uohm} uOhm at {voltage_mv} mV",
     )
-
-
-_GAIN = {
-    "ina3221": (
-        "INA3221: gain errors of voltage and current of at most 0.25 % each, offset of the current of at most 2 steps "
-        "(datasheet SBOS576); the tolerance of the board's shunt is not known"
-    ),
-    "iio": "INA3221 by NVIDIA's driver, which does not tell its settings; smallest step as recorded on such a board",
-    "ina238": "INA238, which computes power itself; its shunt is not told; smallest step as recorded on such a board",
-}
 
 
 def _timed(facts: SensorFacts, chip: _Chip) -> SensorFacts:

@@ -33,8 +33,10 @@ _PERIODS_PER_GROUP = 5
 # it is the same part each time, and a load that is off half the time is read wrong by up to L / (2 w); nor by more than
 # what the sensor does not see of each period p, (p - w) / w.
 MAX_LOCKED_ERROR = 0.02
-MIN_IDLE_NS = 10_000_000_000
-_POLLS_PER_UPDATE = 10
+# The mean of idle is the largest part of net energy's interval: with noise that remembers for 3 s, intervals hold from
+# 30 s on.
+MIN_IDLE_NS = 30_000_000_000
+_POLLS_PER_UPDATE = 5
 # More than 100 readings a second would cost the processor more than 1 % of a core.
 _MIN_SAMPLE_NS, _MAX_SAMPLE_NS = 10_000_000, 100_000_000
 # What is not known of a sensor is taken as the worst that NVML has: a mean over 1 s, or over a quarter of each period.

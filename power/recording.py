@@ -143,12 +143,15 @@ def counter_trace(meter: MeterInfo, samples: Samples, names: tuple[str, ...]) ->
         return None
     channels = _by_name(meter)
     parts = [
-        CounterTrace(time_ns, values[:, i].astype(np.int64), channels[name].wrap_uj, meter.source, name)
+        CounterTrace(
+            time_ns, values[:, i].astype(np.int64), channels[name].wrap_uj, meter.source, name, channels[name].sensor
+        )
         for i, name in enumerate(names)
     ]
     if len(parts) == 1:
         return parts[0]
-    return CounterTrace(time_ns, sum((unwrapped(part) for part in parts[1:]), unwrapped(parts[0])), None, meter.source)
+    total_uj = sum((unwrapped(part) for part in parts[1:]), unwrapped(parts[0]))
+    return CounterTrace(time_ns, total_uj, None, meter.source, "total", parts[0].sensor)
 
 
 def _rows(samples: Samples, names: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

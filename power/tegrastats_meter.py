@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import one_line
-from .boards import NOT_CONNECTED, Total, step_mw, total_of
+from .boards import INA3221_SOURCE, NOT_CONNECTED, Total, of_ina3221, step_mw, total_of
 from .meter import Channel, MeterError, MeterInfo, NoMeterError, Reading
 from .tegrastats import MAX_LINE_CHARS, Line, RailPower, lines_between, parse_line
 from .trace import SensorFacts
@@ -26,11 +26,6 @@ _MAX_PLAUSIBLE_MW = 1_000_000
 # Lines that may come before one with plausible powers.
 _TRIES = 3
 _READ_BYTES, _MAX_SAID_CHARS, _MAX_RAILS = 1 << 16, 200, 100
-# INA3221, datasheet SBOS576, at 25 C: gain 0.25 % of the shunt's voltage and 0.25 % of the bus voltage at most. The
-# shunt is of 1 % on AGX Xavier (design guide DG-09840); other boards' are not public and taken to be as good.
-_GAIN_ERROR = 0.015
-_SENSOR = "INA3221, datasheet SBOS576; a shunt of 1 %, as NVIDIA's design guide of AGX Xavier has it"
-# The input of AGX Thor's developer kit has another chip, of which neither shunt nor settings are public.
 _BOARD_INPUT, _BOARD_SENSOR = "VIN", "INA238 on the carrier board"
 _OFFSET = "up to 2 steps of each rail: 80 uV by the INA3221's datasheet"
 
@@ -206,7 +201,7 @@ def _info(line: Line, total: Total, program: str, interval_ms: int, model: str |
         power_total=total.rails,
         no_total_reason=total.reason,
         condition_names=tuple(name for name, condition in _CONDITIONS.items() if condition(line) is not None),
-        facts={"program": program, "interval_ms": interval_ms, "offset": _OFFSET},
+        facts={"program": program, "interval_ms": interval_ms},
     )
 
 
@@ -214,10 +209,10 @@ def _channel(name: str, board: str | None, interval_ms: int) -> Channel:
     sensor = SensorFacts(
         update_period_ns=interval_ms * 1_000_000,
         step_mw=step_mw(name, board),
-        gain_error=None if name == _BOARD_INPUT else _GAIN_ERROR,
-        source=_BOARD_SENSOR if name == _BOARD_INPUT else _SENSOR,
     )
-    return Channel(name, "power_mw", sensor)
+    if name == _BOARD_INPUT:
+        return Channel(name, "power_mw", sensor.updated(source=_BOARD_SENSOR))
+    return Channel(name, "power_mw", of_ina3221(sensor, INA3221_SOURCE))
 
 
 def _gpu_clock_mhz(line: Line) -> float | None:

@@ -19,6 +19,8 @@ class SensorFacts:
         step_mw: smallest change that the sensor can show. Units: mW.
         gain_error: half-width of the interval in which the sensor's constant factor lies, as a share: 0.05 for 5 %.
             It is the same for all readings of one device, so it cancels in ratios measured there.
+        offset_mw: half-width of the interval in which the sensor's constant error lies, which cancels in net energy.
+            Units: mW.
         source: where the facts are from, in words.
     """
 
@@ -26,6 +28,7 @@ class SensorFacts:
     averaging_window_ns: int | None = None
     step_mw: float | None = None
     gain_error: float | None = None
+    offset_mw: float | None = None
     source: str = "unknown"
 
     def updated(self, **facts: Any) -> "SensorFacts":

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 COVERAGE = 0.95
+BETWEEN_WINDOWS = "between windows"
 _NS_PER_HOUR = 3.6e12
 _MJ_PER_MW_NS = 1e-9
 # Fewer windows leave a straight line too few degrees of freedom to be worth drawing.
@@ -261,7 +262,7 @@ def mean_over_windows(
     numbers, hours = _timed(values, mid_times_ns, 2)
     squares, dof = _scatter(numbers, hours)
     n = numbers.size
-    scatter = Component("between windows", sqrt(squares / dof / n), f"scatter of {n} windows", dof)
+    scatter = Component(BETWEEN_WINDOWS, sqrt(squares / dof / n), f"scatter of {n} windows", dof)
     return _estimate(float(numbers.mean()), n, (scatter, *shared, *(replace(c, contained=True) for c in within)))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import hypot
 from typing import TypeVar
 
 from .meter import MeterInfo
@@ -23,11 +23,13 @@ class Way:
         label: what to call it.
         trace: samples of power, moved back by `delay_ns`; or a counter, as it was read.
         period_ns: from one reading that tells something new to the next. Units: ns.
+        parts: the traces of power that add up to `trace`, each with the step of its own sensor; () of a counter.
     """
 
     label: str
     trace: PowerTrace | CounterTrace
     period_ns: int
+    parts: tuple[PowerTrace, ...] = ()
 
     @property
     def reach_ns(self) -> int:
@@ -60,19 +62,19 @@ def rail_ways(recording: Recording) -> list[Way]:
 def declared_sensor(meter: MeterInfo, names: Sequence[str]) -> SensorFacts:
     """What the meter says of the sum of these channels.
 
-    The slowest period, the longest window and the largest gain error of them; of their steps the root of the sum of
-    squares, since rails step independently of each other. None where one of them does not say.
+    The slowest period, the longest window and the largest gain error of them, the sum of their offsets; of their steps
+    the root of the sum of squares, since rails step independently of each other. None where one of them does not say.
     """
     sensors = [channel.sensor for channel in meter.channels if channel.name in names]
     if len(sensors) == 1:
         return sensors[0]
-    steps_mw = [sensor.step_mw for sensor in sensors]
-    known_mw = [step_mw for step_mw in steps_mw if step_mw is not None]
+    steps_mw, offsets_mw = _all_of(s.step_mw for s in sensors), _all_of(s.offset_mw for s in sensors)
     return SensorFacts(
         update_period_ns=_greatest(sensor.update_period_ns for sensor in sensors),
         averaging_window_ns=_greatest(sensor.averaging_window_ns for sensor in sensors),
-        step_mw=sqrt(sum(step_mw**2 for step_mw in known_mw)) if known_mw and len(known_mw) == len(steps_mw) else None,
+        step_mw=hypot(*steps_mw) if steps_mw else None,
         gain_error=_greatest(sensor.gain_error for sensor in sensors),
+        offset_mw=sum(offsets_mw) if offsets_mw else None,
         source="; ".join(dict.fromkeys(sensor.source for sensor in sensors)) or "unknown",
     )
 
@@ -84,7 +86,10 @@ def _by_power(recording: Recording, names: tuple[str, ...], label: str) -> Way |
     if trace is None:
         return None
     way = Way(label, trace, _period_ns(recording, sensor))
-    return replace(way, trace=trace.shifted(-way.delay_ns))
+    singles = {(name,): declared_sensor(recording.meter, (name,)) for name in names}
+    parts = [power_trace(recording.meter, recording.readings, name, facts) for name, facts in singles.items()]
+    moved = [part.shifted(-way.delay_ns) for part in (parts if len(names) > 1 else [trace]) if part is not None]
+    return replace(way, trace=trace.shifted(-way.delay_ns), parts=tuple(moved))
 
 
 def _by_counter(recording: Recording, names: tuple[str, ...], label: str) -> Way | None:
@@ -99,9 +104,14 @@ def _period_ns(recording: Recording, sensor: SensorFacts) -> int:
 
 def _greatest(values: Iterable[Number | None]) -> Number | None:
     """None where one of them is."""
+    return max(_all_of(values), default=None)
+
+
+def _all_of(values: Iterable[Number | None]) -> list[Number]:
+    """All of them; none where one is None."""
     known: list[Number] = []
     for value in values:
         if value is None:
-            return None
+            return []
         known.append(value)
-    return max(known, default=None)
+    return known

@@ -167,12 +167,9 @@ def _energy_text(load: LoadEnergy) -> str:
 def _budget_text(by: EnergyBy) -> str:
     assert isinstance(by.gross_mj, Estimate)
     parts = [f"{component.name} {component.standard_uncertainty:.2g}" for component in by.gross_mj.components]
-    gain = (
-        f"; apart from them the sensor's gain, ±{by.gain_error:.1%}"
-        if by.gain_error
-        else "; the sensor's gain error is not known"
-    )
-    return f"standard uncertainties in mJ: {', '.join(parts)}{gain}"
+    gain = "its gain error is not known" if by.gain_error is None else f"its gain, ±{by.gain_error:.1%}"
+    offset = "" if by.offset_mj is None else f", and its offset, ±{by.offset_mj:.2g} mJ, which net energy has not"
+    return f"standard uncertainties in mJ: {', '.join(parts)}; apart from them the sensor: {gain}{offset}"
 
 
 def _figure_or_reason(figure: Figure, unit: str) -> str:

@@ -350,4 +350,4 @@ def test_a_shifted_trace_has_the_same_powers_and_facts() -> None:
 
 def test_facts_are_updated_by_those_that_are_known() -> None:
     facts = SensorFacts(100 * MS, step_mw=1.0, source="header")
-    assert facts.updated(step_mw=380.0, gain_error=None) == SensorFacts(100 * MS, None, 380.0, None, "header")
+    assert facts.updated(step_mw=380.0, gain_error=None) == SensorFacts(100 * MS, step_mw=380.0, source="header")

@@ -436,6 +436,9 @@ def test_the_step_follows_from_shunt_and_voltage(tmp_path: Path) -> None:
     steps = {channel.name: channel.sensor.step_mw for channel in meter.info.channels}
     # 40 uV over 2 mOhm are 20 mA, at 19 V and at 5 V.
     assert steps == {"VDD_GPU_SOC": 380.0, "VDD_CPU_CV": 380.0, "VIN_SYS_5V0": 100.0, "VDDQ_VDD2_1V8AO": 100.0}
+    # The chip's offset is two steps, its gain that of the class.
+    assert [channel.sensor.offset_mw for channel in meter.info.channels] == [2 * step for step in steps.values()]
+    assert {channel.sensor.gain_error for channel in meter.info.channels} == {0.015}
     assert meter.info.facts["1-0040 channel 1 shunt_uohm"] == 2000
     meter.close()
 
@@ -445,7 +448,8 @@ def test_without_shunt_the_step_is_that_of_recorded_lines(tmp_path: Path) -> Non
     steps = {channel.name: channel.sensor.step_mw for channel in meter.info.channels}
     assert (steps["VDD_IN"], steps["VDD_SYS_GPU"], steps["VDD_MUX"]) == (38.0, 77.0, None)
     sensor = meter.info.channels[0].sensor
-    assert (sensor.update_period_ns, sensor.averaging_window_ns, sensor.gain_error) == (None, None, None)
+    assert (sensor.update_period_ns, sensor.averaging_window_ns, sensor.gain_error) == (None, None, 0.015)
+    assert meter.info.channels[0].sensor.offset_mw in {38.0 * 2, 77.0 * 2}
     assert "NVIDIA's driver" in sensor.source
     meter.close()
 
