@@ -1,7 +1,7 @@
 """A machine in virtual time: loads that draw known power, a sensor that reads it, a sampler that runs beside them."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,6 +98,7 @@ class VirtualMeter:
         condition_names: tuple[str, ...] = ("temperature_c",),
     ) -> None:
         self.machine, self.model, self.has_power, self.conditions = machine, model, has_power, conditions
+        self.shares: Mapping[str, float] = {"power": 1.0}
         self.silent_between: list[tuple[int, int]] = []
         self.counter_offset_uj: Callable[[int], int] = lambda _ns: 0
         channels = [Channel("power", "power_mw", declared or SensorFacts())] if has_power else []
@@ -113,15 +114,19 @@ class VirtualMeter:
             condition_names=condition_names,
         )
 
-    def without_total(self, reason: str) -> "VirtualMeter":
-        self.info = replace(self.info, power_total=(), energy_total=(), no_total_reason=reason)
-        return self
+    def split(self, shares: Mapping[str, float], total: Sequence[str], step_mw: float) -> None:
+        """Read rails that draw these shares of the machine's power, each in steps of its own."""
+        self.shares, sensor = shares, SensorFacts(step_mw=step_mw, gain_error=0.015, offset_mw=2 * step_mw)
+        self.model = replace(self.model, step_mw=step_mw)
+        rails = tuple(Channel(name, "power_mw", sensor) for name in shares)
+        reason = None if total else "no board in the table has these rails"
+        self.info = replace(self.info, channels=rails, power_total=tuple(total), no_total_reason=reason)
 
     def read(self) -> Reading | None:
         now_ns = self.machine.now_ns
         if any(start <= now_ns < end for start, end in self.silent_between):
             raise MeterError("the virtual meter does not answer")
-        values = [self._power_mw(now_ns)] if self.has_power else []
+        values = [self._power_mw(now_ns, share) for share in self.shares.values()] if self.has_power else []
         values += [self._energy_uj(now_ns)] if self.model.tick_ns else []
         return Reading(now_ns, tuple(values))
 
@@ -131,10 +136,10 @@ class VirtualMeter:
     def close(self) -> None:
         pass
 
-    def _power_mw(self, now_ns: int) -> float:
+    def _power_mw(self, now_ns: int, share: float) -> float:
         model = self.model
         updated_ns = (now_ns - model.phase_ns) // model.update_period_ns * model.update_period_ns + model.phase_ns
-        mean_mw = self.machine.mean_mw(updated_ns - model.averaging_window_ns, updated_ns) * model.gain
+        mean_mw = self.machine.mean_mw(updated_ns - model.averaging_window_ns, updated_ns) * model.gain * share
         return round(mean_mw / model.step_mw) * model.step_mw if model.step_mw else round(mean_mw)
 
     def _energy_uj(self, now_ns: int) -> int:

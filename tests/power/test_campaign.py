@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from espnet_edge.errors import InputError, UnavailableError
 from espnet_edge.power.analysis import analyse
 from espnet_edge.power.campaign import Settings, measure
 from espnet_edge.power.conditions import MachineConditions
@@ -160,3 +162,100 @@ def test_gaps_cost_their_windows_and_too_many_of_them_the_figure() -> None:
     many = analyse(run(model, {"a": STEADY}, prepare=silent(9)))
     assert "windows give none" in reason(only(many).total.gross_mj)
     assert "no reading for" in reason(only(many).total.gross_mj)
+
+
+def test_rails_of_a_board_add_up_once() -> None:
+    """Steps of 400 mW on each, as an AGX Orin has them; VDDQ is a part of VIN."""
+    rails = {"VDD_GPU_SOC": 0.5, "VDD_CPU_CV": 0.2, "VIN_SYS_5V0": 0.3, "VDDQ": 0.1}
+    recording = run(
+        SensorModel(), {"a": [(5 * MS, 25e3)]}, idle_mw=9e3, prepare=lambda meter: meter.split(rails, [*rails][:3], 400)
+    )
+    load = only(analyse(recording))
+    gross = known(load.total.gross_mj)
+    assert gross.low <= 125 <= gross.high
+    assert gross.value == pytest.approx(125, rel=0.03)
+    # Three undithered steps of 400 mW over 5 ms are 3 x (400 / sqrt(12)) squared, at most.
+    (quantisation,) = (part for part in gross.components if part.name == "quantisation")
+    assert 0 < quantisation.standard_uncertainty <= 400 / 12**0.5 * 3**0.5 * 5e-3 * 1.001
+    assert [rail.label for rail in load.rails] == [*rails]
+    assert sum(known(rail.gross_mj).value for rail in load.rails[:3]) == pytest.approx(gross.value, rel=1e-3)
+    assert (load.total.gain_error, load.total.offset_mj) == (0.015, pytest.approx(3 * 800 * 5e-3))
+
+
+def test_rails_without_a_total_are_told_one_by_one() -> None:
+    recording = run(
+        SensorModel(), {"a": STEADY}, prepare=lambda meter: meter.split({"VDD_A": 0.5, "VDD_B": 0.25}, [], 1.0)
+    )
+    load = only(analyse(recording))
+    assert reason(load.total.gross_mj) == "no board in the table has these rails"
+    assert [known(rail.gross_mj).value for rail in load.rails] == pytest.approx([200, 100], rel=0.005)
+    assert load.inference_ms == pytest.approx(5)
+
+
+def test_heating_is_flagged_and_does_not_widen_the_interval_much() -> None:
+    recording = run(COUNTER, {"a": STEADY}, extra_mw=lambda ns: 40 * (ns / S - 1_000))
+    report = analyse(recording)
+    load = only(report)
+    assert any("power drifted by +" in doubt for doubt in report.doubts)
+    assert any("idle drifted by +" in doubt for doubt in report.doubts)
+    # What both idle and load draw more cancels in net energy.
+    assert known(load.total.net_mj).value == pytest.approx(300, rel=0.005)
+    assert known(load.total.net_mj).low <= 300 <= known(load.total.net_mj).high
+    mean_mw = 80e3 + 40 * (np.mean([window.mid_ns for window in load.total.windows]) / S - 1_000)
+    assert known(load.total.gross_mj).value == pytest.approx(mean_mw * 5e-3, rel=0.003)
+
+
+def test_a_machine_that_never_comes_to_rest() -> None:
+    """Power that swings by half for a minute or so: the warm-up ends without an end, and says so."""
+    recording = run(COUNTER, {"a": STEADY}, extra_mw=lambda ns: 20e3 * (int(ns / S / 3) % 2))
+    assert not recording.steady
+    assert len(recording.of("warmup", "a")) == 10
+    assert any("had not become steady" in doubt for doubt in analyse(recording).doubts)
+
+
+def test_a_device_that_is_slowed_down_or_changes_its_clock() -> None:
+    def conditions(ns: int) -> tuple[float, float]:
+        in_window = ns > 1_080 * S
+        return (0x40 if in_window and int(ns / S) % 2 else 0x1, 1980 if in_window else 210)
+
+    names = ("throttle_reasons", "sm_clock_mhz")
+    doubts = analyse(run(COUNTER, {"a": STEADY}, conditions=conditions, condition_names=names)).doubts
+    assert any("it was slowed down in" in doubt and "hw_thermal_slowdown" in doubt for doubt in doubts), doubts
+    assert any("sm_clock_mhz was" in doubt and "lock the clocks" in doubt for doubt in doubts)
+    quiet = analyse(run(COUNTER, {"a": STEADY}, conditions=lambda _ns: (0x1, 1980), condition_names=names)).doubts
+    assert not any("slowed" in doubt or "clock" in doubt for doubt in quiet), quiet
+
+
+def test_a_dead_sensor_is_refused_before_anything_is_measured() -> None:
+    with pytest.raises(UnavailableError, match=r"no reading came in while the sensor was looked at .*does not answer"):
+        run(SensorModel(), {"a": STEADY}, prepare=lambda meter: meter.silent_between.append((0, 10**18)))
+    with pytest.raises(UnavailableError, match="its counter did not move under load"):
+        run(SensorModel(tick_ns=3_600 * S), {"a": STEADY}, has_power=False)
+
+
+def test_a_constant_reading_tells_nothing() -> None:
+    with pytest.raises(UnavailableError, match="how it measures could not be found out"):
+        run(SensorModel(step_mw=1e6), {"a": STEADY})
+
+
+def test_the_users_window_and_rounds() -> None:
+    recording = run(COUNTER, {"a": STEADY}, settings=Settings(rounds=4, window_s=2.0, seed=3))
+    load = only(analyse(recording))
+    assert known(load.total.gross_mj).n == 4
+    assert load.window_s == pytest.approx(2, abs=0.2)
+    with pytest.raises(InputError, match=r"a window of 0\.1 s does not fit"):
+        run(COUNTER, {"a": STEADY}, settings=Settings(window_s=0.1))
+
+
+def test_the_order_is_drawn_anew_for_each_round_by_the_seed() -> None:
+    loads = dict.fromkeys("abc", STEADY)
+
+    def order(seed: int) -> list[str | None]:
+        recording = run(COUNTER, loads, settings=Settings(rounds=6, window_s=1.0, seed=seed))
+        return [stretch.name for stretch in recording.stretches if stretch.kind == "load"]
+
+    first = order(1)
+    assert first == order(1) != order(2)
+    rounds = [tuple(first[i : i + 3]) for i in range(0, 18, 3)]
+    assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
+    assert len(set(rounds)) > 2
