@@ -160,18 +160,21 @@ def _budget_mw(
 ) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
     """The lines of the budget of mean power, shared and within. Units: mW."""
     mean_mw, n = float(np.mean(power_mw)), len(earned)
-    edge = mean_mw * max(edges(window.tick_ns, window.end_ns - window.start_ns) for window in earned) / n**0.5
-    within = [Component("edges", edge, "where the windows end between two readings")]
+    edge_mw = mean_mw * max(edges(window.tick_ns, window.end_ns - window.start_ns) for window in earned)
     shared = [*_pause_components(earned, mean_mw, idle)]
-    if isinstance(way.trace, PowerTrace):
-        readings = [_readings_mw(way.trace, window.start_ns, window.end_ns) for window in earned]
-        errors = [series_mean(values).standard_error for values in readings if values.size > 1]
-        if errors:
-            sampling = float(np.sqrt(np.mean(np.square(errors)) / n))
-            within.append(Component("sampling", sampling, "autocorrelated readings within the windows"))
-        spans = [(window.start_ns, window.end_ns) for window in earned]
-        if (step_mw := _quantisation_mw(way, spans)) is not None:
-            shared.append(Component("quantisation", step_mw, "the sensor's step"))
+    if isinstance(way.trace, CounterTrace):
+        # Ticks and readings may keep step for minutes, and then all windows are off by the same.
+        return (*shared, Component("edges", edge_mw, "ticks lie anywhere between two readings")), ()
+    within = [Component("edges", edge_mw / n**0.5, "windows end anywhere between two readings")]
+    spans = [(window.start_ns, window.end_ns) for window in earned]
+    errors = [
+        series_mean(values).standard_error for span in spans if (values := _readings_mw(way.trace, *span)).size > 1
+    ]
+    if errors:
+        sampling_mw = float(np.sqrt(np.mean(np.square(errors)) / n))
+        within.append(Component("sampling", sampling_mw, "autocorrelated readings within the windows"))
+    if (step_mw := _quantisation_mw(way, spans)) is not None:
+        shared.append(Component("quantisation", step_mw, "the sensor's step"))
     return tuple(shared), tuple(within)
 
 

@@ -17,7 +17,7 @@ from .energy import tick_period_ns
 from .plan import Plan, plan
 from .recording import Mark, Pause, Recording, Samples, Stretch, StretchKind, counter_trace, power_trace, samples_of
 from .samples import Sampler
-from .sensor import LoadStretch, SensorUnclearError, characterise, probe_schedule
+from .sensor import Characterisation, LoadStretch, SensorUnclearError, characterise, probe_schedule
 from .trace import SensorFacts
 from .uncertainty import steady
 from .ways import declared_sensor
@@ -160,7 +160,7 @@ class _Campaign:
         except SensorUnclearError as error:
             return self._facts_of_unclear(error, declared), None
         self.notes += found.notes
-        return found.facts, found.rise_ns
+        return _as_whole_period(found), found.rise_ns
 
     def _facts_of_unclear(self, error: SensorUnclearError, declared: SensorFacts) -> SensorFacts:
         """What is left to go by; without an update period there is nothing."""
@@ -245,6 +245,8 @@ class _Campaign:
 
     def _measure_load(self, name: str, number: int, chosen: Plan) -> None:
         """Load until the readings show nothing else, then the window, then load until the readings have shown it."""
+        # Each round meets the sensor at another phase: what sliding leaves shows as scatter, and averages out.
+        self.sleep(number / chosen.rounds * chosen.period_ns / _NS_PER_S)
         run = _Run(self.loads[name], self.clock, chosen.window_ns)
         run.until(run.start_ns + chosen.settle_ns)
         start_ns = run.now_ns
@@ -282,6 +284,14 @@ class _Campaign:
     def _tell(self, text: str) -> None:
         if self.progress is not None:
             self.progress(text, self.planned_ns)
+
+
+def _as_whole_period(found: Characterisation) -> SensorFacts:
+    """A window that may be as long as the period is taken to be: most sensors look all the time."""
+    shortest_ns, longest_ns = found.window_range_ns
+    period_ns = found.facts.update_period_ns or 0
+    is_whole = shortest_ns <= period_ns <= longest_ns
+    return found.facts.updated(averaging_window_ns=period_ns if is_whole else None)
 
 
 class _Run:

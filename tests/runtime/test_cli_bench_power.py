@@ -1,6 +1,8 @@
 """`espnet-bench --measure power` as a user types it."""
 
 import json
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from espnet_edge.power.conditions import MachineConditions
 from espnet_edge.power.recording_file import recording_json
 from espnet_edge.power.trace import SensorFacts
 from espnet_edge.runtime.cli_bench import main
+from fake_nvml_library import environment
 from virtual_machine import MS, SensorModel, VirtualMachine, VirtualMeter, sampler_of
 
 QUICK = ("--runtime", "onnxruntime", "--threads", 1, "--rounds", 2, "--iterations", 2, "--warmup", 1)
@@ -132,3 +135,47 @@ def test_reanalyse_wants_a_result_with_power(conv_artefact, command, tmp_path):
     assert outcome.code == 2
     assert "measures nothing" in outcome.last_line
     assert command(main).last_line == "espnet-bench: nothing to measure: name an artefact, --engine FILE"
+
+
+NVML_PROGRAM = """
+import espnet_edge.power.campaign as campaign, espnet_edge.power.plan as plan
+plan.MIN_IDLE_NS, campaign._WARMUP_NS = 500_000_000, 200_000_000
+from espnet_edge.runtime.cli_bench import main
+main()
+"""
+# 30 W and 90 W more for each core that the process uses, by a sensor and a counter that are new every 20 ms, as V100's.
+NVML_CONFIG = """
+clock = real
+power = process 30 90
+name = Tesla V100
+architecture = 5
+capability = 7.0
+instant.window = 0.02
+instant.period = 0.02
+average.window = 0.02
+average.period = 0.02
+energy.period = 0.02
+own_process = 1
+"""
+
+
+def test_the_command_with_a_driver_library_in_real_time(conv_artefact, tmp_path):
+    out = tmp_path / "result.json"
+    options = (*QUICK, "--measure", "power", "--power-source", "nvml", *SHORT, "--json", out)
+    command = [sys.executable, "-c", NVML_PROGRAM, "--engine", conv_artefact(), *options]
+    env = environment(NVML_CONFIG, tmp_path)
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "(95 %, nvml counter, n=3," in done.stdout
+    assert "the meter sees the GPU alone, and the processor computed here" in done.stdout
+    power = json.loads(out.read_text())["power"]
+    (load,) = power["result"]["loads"]
+    # The one core that computes; on a busy machine it gets less than all of it.
+    assert 50e3 < load["total"]["power_mw"]["value"] < 130e3
+    assert 25e3 < power["result"]["idle_before_mw"] < 45e3
+    assert load["other"]["label"] == "nvml samples"
+    assert abs(load["difference"]) < 0.05
+    meter = power["recording"]["meter"]
+    assert meter["facts"]["uuid"].startswith("GPU-")
+    assert {"temperature_c", "sm_clock_mhz", "throttle_reasons"} <= set(power["recording"]["conditions"]["columns"])
+    assert power["recording"]["cost"]["readings"] > 200
