@@ -20,8 +20,8 @@ EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS VOCABULARY I
 	COMPUTE_CAPABILITY WORKSPACE TIMING_CACHE DLA COMPATIBLE,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z_ a-z-) '$($(option))'))
 PACKAGE_OPTIONS := $(if $(MAX_BATCH),--max-batch '$(MAX_BATCH)')
-BENCH_OPTIONS := $(foreach option,RUNTIME DEVICE THREADS ROUNDS ITERATIONS,\
-	$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
+BENCH_OPTIONS := $(foreach option,RUNTIME DEVICE THREADS ROUNDS ITERATIONS MEASURE POWER_SOURCE POWER_WINDOW POWER_ROUNDS,\
+	$(if $($(option)),--$(shell echo $(option) | tr A-Z_ a-z-) '$($(option))'))
 TYPED := model export runtime power
 
 .PHONY: help install export bench doctor package test test-gpu lint type fmt clean
@@ -38,6 +38,7 @@ help: ## This list
 	@echo "          WORKSPACE=2048 (MiB)  TIMING_CACHE=FILE  DLA=0  COMPATIBLE=version,ampere+ (engines of TensorRT)"
 	@echo "  package: FORMAT=triton|deepstream (with IO=deepstream)  PACKAGE_OUT=build/FORMAT  MAX_BATCH=8"
 	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  DEVICE=cpu|cuda  THREADS=2  ROUNDS=5  ITERATIONS=10"
+	@echo "          MEASURE=latency,power  POWER_SOURCE=auto|nvml|ina3221|tegrastats|rapl  POWER_WINDOW=12 (s)  POWER_ROUNDS=9"
 	@echo "  doctor: FILE=seg.trt"
 	@echo "  test:   TEST_JOBS=2"
 	@echo "  all:    PYTHON=python3  VENV=.venv  VENV_FLAGS=--system-site-packages (on a Jetson)"
@@ -48,7 +49,7 @@ export: $(VENV)/.installed ## Export MODEL to OUT: ONNX, manifest, parity proof,
 	$(BIN)/espnet-export '$(MODEL)' --out '$(OUT)' $(strip $(EXPORT_OPTIONS))
 
 # With export variables the file is made anew: an old one could have been exported with others.
-bench: $(if $(strip $(EXPORT_OPTIONS)),export,$(ARTEFACT)) ## Latency of MODEL in ONNX Runtime, OpenVINO and PyTorch, interleaved
+bench: $(if $(strip $(EXPORT_OPTIONS)),export,$(ARTEFACT)) ## Latency (MEASURE=power: energy) of MODEL in ONNX Runtime, OpenVINO and PyTorch, interleaved
 	$(BIN)/espnet-bench --engine '$(ARTEFACT)' $(strip $(BENCH_OPTIONS))
 
 package: $(if $(strip $(EXPORT_OPTIONS)),export,$(ARTEFACT)) ## Triton repository or DeepStream configuration of MODEL
@@ -87,7 +88,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), Python 3.10 or newer is needed; name one with PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
-	$(PIP) --editable '.[export,openvino]'
+	$(PIP) --editable '.[export,openvino,nvml]'
 	@$(PIP) --editable '.[rtx]' || \
 		echo "TensorRT-RTX is not installed (no wheel for this platform, or see above): no engines without TensorRT."
 	@$(PIP) --editable '.[cuda]' || \

@@ -1,10 +1,12 @@
-"""Measures machines in virtual time, whose joules are known, and the recorded GPUs beside their external meter.
+"""Measures machines in virtual time, whose joules are known, and recorded GPUs beside their external meter.
 
-    python docs/measure_known_answers.py [FOLDER OF THE RECORDED TRACES]
+    python docs/measure_known_answers.py [SHARED]
 
-prints the tables of docs/power.md. The machines are those of the tests.
+prints the tables of docs/power.md. The machines are those of the tests; SHARED is the folder of the reference data,
+with the recorded traces in it.
 """
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,12 +15,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from espnet_edge.power.analysis import analyse
+from espnet_edge.power.boards import total_of
 from espnet_edge.power.campaign import Settings, measure
 from espnet_edge.power.conditions import MachineConditions
+from espnet_edge.power.energy import mean_power_mw
 from espnet_edge.power.figures import Figure
-from espnet_edge.power.trace import SensorFacts
+from espnet_edge.power.sensor import LoadStretch, SensorUnclearError, characterise
+from espnet_edge.power.tegrastats import parse_line
+from espnet_edge.power.trace import PowerTrace, SensorFacts
 from espnet_edge.power.uncertainty import Estimate
 from espnet_edge.runtime.power_report import figure_text
+from nvml_traces import BURSTS_3090, BURSTS_A100, STEP_3090, STEP_4090, STEP_A100, STEP_A5000, read_recording
 from virtual_machine import MS, S, SensorModel, VirtualMachine, VirtualMeter, sampler_of
 
 
@@ -82,5 +89,48 @@ def _known_answers() -> None:
         print(f"| {machine.name} | {true_mj:.1f} | {_text(gross)} | {extra_free_mj:.1f} | {_text(net)} |")
 
 
+def _external_meters(shared: Path) -> None:
+    print(
+        "| recording | field | meter W | ours W | difference | period ms | window ms |\n|---|---|---|---|---|---|---|"
+    )
+    for name in (BURSTS_3090, BURSTS_A100, STEP_3090, STEP_4090, STEP_A100, STEP_A5000):
+        recorded = read_recording(shared, name)
+        meter_w = mean_power_mw(recorded.meter, *recorded.common_ns) / 1e3
+        for column in ("power.draw", "power.draw.instant"):
+            if (trace := recorded.columns.get(column)) is None:
+                continue
+            facts = _facts(trace, recorded.loads_ns)
+            delay_ns = ((facts.averaging_window_ns or 0) + (facts.update_period_ns or 0)) // 2
+            ours_w = mean_power_mw(trace.shifted(-delay_ns), *recorded.common_ns) / 1e3
+            period_ms, window_ms = _ms(facts.update_period_ns), _ms(facts.averaging_window_ns)
+            share = f"{ours_w / meter_w - 1:+.1%}"
+            print(f"| {name} | {column} | {meter_w:.1f} | {ours_w:.1f} | {share} | {period_ms} | {window_ms} |")
+
+
+def _facts(trace: PowerTrace, loads_ns: Sequence[tuple[int, int]]) -> SensorFacts:
+    try:
+        return characterise(trace, [LoadStretch(*load) for load in loads_ns]).facts
+    except SensorUnclearError as error:
+        return error.found
+
+
+def _ms(time_ns: int | None) -> str:
+    return "cannot be told" if time_ns is None else f"{round(time_ns / MS, 1):g}"
+
+
+def _corpus(shared: Path) -> None:
+    print("| board | lines | with rails | total is |\n|---|---|---|---|")
+    text = (shared / "traces" / "tegrastats_corpus.jsonl").read_text()
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for entry in map(json.loads, text.splitlines()):
+        found.setdefault(entry["board"], []).append(tuple(parse_line(entry["line"])))
+    for board, lines in sorted(found.items()):
+        totals = {" + ".join(total_of(rails).rails) or "not known" for rails in lines if rails}
+        print(f"| {board} | {len(lines)} | {sum(map(bool, lines))} | {'; '.join(sorted(totals)) or 'no rails'} |")
+
+
 if __name__ == "__main__":
     _known_answers()
+    for arguments in sys.argv[1:]:
+        _external_meters(Path(arguments))
+        _corpus(Path(arguments))

@@ -200,7 +200,7 @@ def _sensor_text(sensor: SensorFacts | None) -> str:
 
 
 def _ms(time_ns: int | None) -> str:
-    return "an unknown time" if time_ns is None else f"{time_ns / 1e6:.3g} ms"
+    return "an unknown time" if time_ns is None else f"{round(time_ns / 1e6, 1):g} ms"
 
 
 def _scope_doubts(recording: Recording, runners: Sequence[RunnerInfo]) -> Iterator[str]:
