@@ -13,7 +13,7 @@ ALLOWED = {"model": set(), "power": set(), "runtime": {"power"}, "export": {"mod
 ALLOWED_IN_FUNCTIONS = {**ALLOWED, "runtime": {"power", "model"}}
 ROOT_MODULES = {"commands", "errors", "files", "lazy", "version"}
 HEAVY = {"torch", "onnx", "onnxscript", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "matplotlib"}
-HEAVY |= {"cuda", "pycuda"}
+HEAVY |= {"cuda", "pycuda", "pynvml"}
 
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
 

@@ -28,7 +28,7 @@ def test_every_public_name_is_there(name: str) -> None:
 
 def test_packages_import_without_heavy_libraries() -> None:
     heavy = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "torchvision")
-    heavy += ("cuda", "pycuda")
+    heavy += ("cuda", "pycuda", "pynvml")
     program = "import sys\n"
     program += "".join(f"sys.modules[{name!r}] = None\n" for name in heavy)
     program += "".join(f"import espnet_edge.{name}\n" for name in PACKAGES)
