@@ -5,7 +5,7 @@ from .campaign import Settings, measure
 from .energy import counter_energy, energy_j
 from .figures import EnergyReport, Unavailable
 from .meter import Meter, MeterInfo, Reading
-from .open_meter import open_meter
+from .meters import open_meter
 from .recording_file import read_recording
 from .samples import Sampler, running
 from .trace import CounterTrace, PowerTrace, SensorFacts

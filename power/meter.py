@@ -6,6 +6,9 @@ from typing import Literal, Protocol
 
 from .trace import SensorFacts
 
+# The kinds of meters, and what people call them.
+SOURCE_NAMES = {"nvml": "NVML", "ina3221": "INA3221", "tegrastats": "tegrastats", "rapl": "RAPL"}
+
 Quantity = Literal["power_mw", "energy_uj"]
 Fact = str | int | float | bool | None
 
@@ -55,6 +58,11 @@ class MeterInfo:
     no_total_reason: str | None = None
     condition_names: tuple[str, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What people call this kind of meter."""
+        return SOURCE_NAMES.get(self.source, self.source)
 
 
 @dataclass(frozen=True)

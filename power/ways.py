@@ -45,8 +45,8 @@ class Way:
 def total_ways(recording: Recording) -> list[Way]:
     """The ways of measuring the total, the better one first: a counter misses nothing between two readings."""
     meter = recording.meter
-    counter = _by_counter(recording, meter.energy_total, f"{meter.source} counter")
-    power = _by_power(recording, meter.power_total, f"{meter.source} samples")
+    counter = _by_counter(recording, meter.energy_total, f"{meter.name} counter")
+    power = _by_power(recording, meter.power_total, f"{meter.name} samples")
     return [way for way in (counter, power) if way is not None]
 
 

@@ -299,7 +299,7 @@ def _latency(
 
 def _meter(source: str, opened: _Opened, measures: Sequence[str], stack: ExitStack) -> "Meter | MissingPower":
     """The meter; where none gives a reading, why. Where power is all that was asked for, that is the end."""
-    from ..power.open_meter import NoPowerError, open_meter
+    from ..power.meters import NoPowerError, open_meter
     from .power_report import MissingPower
 
     devices = {"gpu" if runner.info.device == "cuda" else "cpu" for runner in opened.runners.values()}

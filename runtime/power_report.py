@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import EspnetEdgeError
 from ..power.figures import EnergyBy, EnergyReport, Figure, LoadEnergy, Unavailable
-from ..power.open_meter import METER_NAMES, Probe
+from ..power.meters import Probe
 from ..power.recording import Recording
 from ..power.recording_file import recording_json
 from ..power.trace import SensorFacts
@@ -86,7 +86,7 @@ def power_definitions(power: MeasuredPower | MissingPower) -> list[str]:
     plan = next(iter(recording.plans.values()))
     return [
         (
-            f"energy: of one inference, by {_meter_name(recording)} of {recording.meter.device}; in it: "
+            f"energy: of one inference, by {recording.meter.name} of {recording.meter.device}; in it: "
             f"{recording.meter.scope}. Gross is all that was drawn while it ran, net is what idle, with everything "
             "loaded and ready, would not have drawn in that time"
         ),
@@ -185,10 +185,6 @@ def _rounded(figure: Estimate, factor: float) -> tuple[str, str]:
     value, half_width = figure.value * factor, figure.half_width * factor
     decimals = max(0, 1 - floor(log10(half_width))) if half_width > 0 else 3
     return f"{value:.{decimals}f}", f"{half_width:.{decimals}f}"
-
-
-def _meter_name(recording: Recording) -> str:
-    return METER_NAMES.get(recording.meter.source, recording.meter.source)
 
 
 def _sensor_text(sensor: SensorFacts | None) -> str:

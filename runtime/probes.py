@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..power.conditions import power_mode
-from ..power.meter import Meter, Reading
-from ..power.open_meter import METER_NAMES, Probe, probe_meters
-from ..power.open_meter import Places as MeterPlaces
+from ..power.meter import SOURCE_NAMES, Meter, Reading
+from ..power.meters import Places as MeterPlaces
+from ..power.meters import Probe, probe_meters
 from ..version import __version__
 from .trtexec_program import USUAL_PLACE, Program, ask_program
 
@@ -218,7 +218,7 @@ def trtexec_finding(places: Places) -> Finding:
 def sensor_findings(places: Places) -> Iterator[Finding]:
     """What here measures power, each with a reading: the same probes as those of espnet-bench --measure power."""
     for source, found in probe_meters(MeterPlaces(places.root, places.environ)):
-        name = METER_NAMES[source]
+        name = SOURCE_NAMES[source]
         if isinstance(found, Probe):
             yield Finding("sensor", name, there=False, answer=found.answer[:_MAX_TEXT], way_out=found.way_out)
             continue

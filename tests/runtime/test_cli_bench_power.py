@@ -23,7 +23,7 @@ SHORT = ("--power-window", 0.5, "--power-rounds", 3)
 @pytest.fixture
 def no_meter(tmp_path, monkeypatch):
     """A machine on which nothing measures power."""
-    opening = import_module("espnet_edge.power.open_meter")
+    opening = import_module("espnet_edge.power.meters")
     places = opening.Places(root=tmp_path / "empty", environ={"PATH": str(tmp_path)})
     monkeypatch.setattr(opening, "Places", lambda: places)
 
@@ -166,14 +166,14 @@ def test_the_command_with_a_driver_library_in_real_time(conv_artefact, tmp_path)
     env = environment(NVML_CONFIG, tmp_path)
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False, env=env)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "(95 %, nvml counter, n=3," in done.stdout
+    assert "(95 %, NVML counter, n=3," in done.stdout
     assert "the meter sees the GPU alone, and the processor computed here" in done.stdout
     power = json.loads(out.read_text())["power"]
     (load,) = power["result"]["loads"]
     # The one core that computes; on a busy machine it gets less than all of it.
     assert 50e3 < load["total"]["power_mw"]["value"] < 130e3
     assert 25e3 < power["result"]["idle_before_mw"] < 45e3
-    assert load["other"]["label"] == "nvml samples"
+    assert load["other"]["label"] == "NVML samples"
     assert abs(load["difference"]) < 0.05
     meter = power["recording"]["meter"]
     assert meter["facts"]["uuid"].startswith("GPU-")

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UnavailableError
+from . import sysfs
 from .ina3221 import open_ina3221
-from .meter import Meter, NoMeterError
+from .meter import SOURCE_NAMES, Meter, NoMeterError
 from .nvml import open_nvml
 from .rapl import open_rapl
 from .replay import open_replay
 from .tegrastats_meter import open_tegrastats
 
-# The kinds of meters, and what people call them.
-METER_NAMES = {"nvml": "NVML", "ina3221": "INA3221", "tegrastats": "tegrastats", "rapl": "RAPL"}
 SPEC_HELP = "auto|nvml[:UUID]|ina3221|tegrastats|rapl|replay:FILE"
 # The machine's own sensors first: on a Jetson they see the GPU and the processor, and NVML answers nothing there.
 _BOARD = ("ina3221", "tegrastats")
@@ -77,7 +76,7 @@ def open_meter(spec: str = "auto", *, computes_on: Collection[str] = ("gpu",), p
 def probe_meters(places: Places | None = None) -> Iterator[tuple[str, Meter | Probe]]:
     """Each kind of meter with the open meter, which the caller closes, or what it answered instead."""
     places = places or Places()
-    for name in METER_NAMES:
+    for name in SOURCE_NAMES:
         try:
             yield name, _opened(name, None, places)
         except InputError as error:
@@ -95,7 +94,7 @@ def _parsed(spec: str) -> tuple[str, str]:
     source, colon, argument = spec.partition(":")
     takes_argument = {"nvml": True, "replay": True}.get(source, False)
     needs_argument = source == "replay"
-    if source not in {*METER_NAMES, "auto", "replay"} or (colon and not takes_argument):
+    if source not in {*SOURCE_NAMES, "auto", "replay"} or (colon and not takes_argument):
         raise InputError(f"power source {spec!r} is unknown; there are {SPEC_HELP}")
     if (colon or needs_argument) and not argument:
         what = "a file" if needs_argument else "a GPU's UUID, or leave out the colon"
@@ -111,7 +110,8 @@ def _opened(name: str, uuid: str | None, places: Places) -> Meter | Probe:
             return open_ina3221(places.root, clock=places.clock)
         if name == "rapl":
             return open_rapl(places.root, clock=places.clock)
-        return open_tegrastats(environ=places.environ, clock=places.clock)
+        model = sysfs.text(places.root / "proc/device-tree/model")
+        return open_tegrastats(environ=places.environ, model=model, clock=places.clock)
     except NoMeterError as error:
         return Probe(name, error.answer, error.way_out)
 
