@@ -73,15 +73,17 @@ def open_meter(spec: str = "auto", *, computes_on: Collection[str] = ("gpu",), p
     raise NoPowerError(_nothing_found(spec, probes), probes)
 
 
-def probe_meters(places: Places | None = None) -> Iterator[tuple[str, Meter | Probe]]:
-    """Each kind of meter with the open meter, which the caller closes, or what it answered instead."""
+def probe_meters(places: Places | None = None) -> Iterator[tuple[str, Meter | Probe | InputError]]:
+    """Each kind of meter with the open meter, which the caller closes, or what it answered instead.
+
+    An InputError lists the several devices that there are to choose from.
+    """
     places = places or Places()
     for name in SOURCE_NAMES:
         try:
             yield name, _opened(name, None, places)
         except InputError as error:
-            # Several GPUs: any of them can be named.
-            yield name, Probe(name, str(error), "name one of them")
+            yield name, error
 
 
 def _candidates(computes_on: Collection[str]) -> tuple[str, ...]:

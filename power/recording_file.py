@@ -1,6 +1,7 @@
 """Recordings in JSON files: written with a result, read again for another look at it or as a meter that replays."""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +10,15 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import InputError
-from .recording import Recording, Samples
+from .meter import MeterInfo
+from .plan import Plan
+from .recording import Recording, Samples, Stretch
+from .trace import SensorFacts
 
 # A measurement of ten minutes at 100 Hz with four rails takes about 5 MB.
 MAX_FILE_BYTES = 1 << 29
+# mW or uJ: counters are read into floats, which hold whole numbers up to this exactly.
+_MAX_VALUE = 2.0**53
 
 
 def recording_json(recording: Recording) -> dict[str, Any]:
@@ -57,33 +63,90 @@ def read_json(path: Path) -> Any:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise InputError(f"{path} has {size} bytes, at most {MAX_FILE_BYTES} are read; is it the right file?")
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), parse_constant=_no_number)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; check the path") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON ({str(error)[:100]}); is it the right file?") from error
 
 
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
 def _check(path: Path, recording: Recording) -> None:
     """Raise InputError where numbers that belong together do not fit."""
-    names = [channel.name for channel in recording.meter.channels]
-    _check_samples(path, "readings", recording.readings, names)
-    _check_samples(path, "conditions", recording.conditions, list(recording.meter.condition_names))
-    used = {*recording.meter.power_total, *recording.meter.energy_total}
-    if unknown := used - set(names):
-        raise InputError(f"{path}: the total names the channel {min(unknown)}, there are {', '.join(names)}")
-    for i, stretch in enumerate(recording.stretches):
-        times = [stretch.start_ns, *(mark.time_ns for mark in stretch.marks), stretch.end_ns]
-        counts = [mark.inferences for mark in stretch.marks]
-        if times != sorted(times) or counts != sorted(counts):
-            raise InputError(f"{path}: the instants or counts of stretch {i} do not increase; the file was changed")
+    for problem in (
+        *_samples_problems("readings", recording.readings, [channel.name for channel in recording.meter.channels]),
+        *_samples_problems("conditions", recording.conditions, recording.meter.condition_names),
+        *_total_problems(recording.meter),
+        *_plan_problems(recording.plans),
+        *(
+            problem
+            for i, stretch in enumerate(recording.stretches)
+            for problem in _stretch_problems(recording, i, stretch)
+        ),
+        *_sensor_problems(recording.sensor),
+    ):
+        raise InputError(f"{path}: {problem}; the file was changed, or is of another version")
 
 
-def _check_samples(path: Path, what: str, samples: Samples, names: list[str]) -> None:
+def _samples_problems(what: str, samples: Samples, names: Sequence[str]) -> Iterator[str]:
     if sorted(samples.columns) != sorted(names):
-        raise InputError(f"{path}: {what} of {sorted(samples.columns)}, the meter has {sorted(names)}")
+        yield f"{what} of {sorted(samples.columns)}, the meter has {sorted(names)}"
     for name, column in samples.columns.items():
         if len(column) != len(samples.time_ns):
-            raise InputError(f"{path}: {what} of {name} are {len(column)}, at {len(samples.time_ns)} instants")
-    if any(later <= earlier for earlier, later in pairwise(samples.time_ns)):
-        raise InputError(f"{path}: the instants of the {what} do not increase; the file was changed")
+            yield f"{what} of {name} are {len(column)}, at {len(samples.time_ns)} instants"
+        if not all(value is None or abs(value) <= _MAX_VALUE for value in column):
+            yield f"{what} of {name} have a value beyond {_MAX_VALUE:g}"
+    if any(later <= earlier for earlier, later in pairwise(samples.time_ns)) or not _are_instants(
+        *samples.time_ns[-1:]
+    ):
+        yield f"the instants of the {what} do not increase"
+
+
+def _total_problems(meter: MeterInfo) -> Iterator[str]:
+    for quantity, names in (("power_mw", meter.power_total), ("energy_uj", meter.energy_total)):
+        known = [channel.name for channel in meter.channels if channel.quantity == quantity]
+        yield from (
+            f"the total names the channel {name}, of {quantity} there are {known}"
+            for name in names
+            if name not in known
+        )
+    for channel in meter.channels:
+        if channel.wrap_uj is not None and not 0 < channel.wrap_uj <= _MAX_VALUE:
+            yield f"the counter {channel.name} starts again at {channel.wrap_uj} uJ"
+        yield from _sensor_problems(channel.sensor)
+
+
+def _plan_problems(plans: Mapping[str, Plan]) -> Iterator[str]:
+    if not plans:
+        yield "it measured nothing"
+    for name, plan in plans.items():
+        lengths_ns = (plan.window_ns, plan.sample_period_ns, plan.period_ns)
+        others_ns = (plan.settle_ns, plan.tail_ns, plan.idle_ns)
+        if min(plan.rounds, *lengths_ns) < 1 or min(others_ns) < 0 or not _are_instants(*lengths_ns, *others_ns):
+            yield f"the plan of {name} has lengths or rounds below 1"
+
+
+def _stretch_problems(recording: Recording, number: int, stretch: Stretch) -> Iterator[str]:
+    times = [stretch.start_ns, *(mark.time_ns for mark in stretch.marks), stretch.end_ns]
+    window = [stretch.start_ns, stretch.window_start_ns, stretch.window_end_ns, stretch.end_ns]
+    counts = [mark.inferences for mark in stretch.marks]
+    if times != sorted(times) or counts != sorted(counts) or window != sorted(window) or not _are_instants(*window):
+        yield f"the instants or counts of stretch {number} do not increase"
+    if (stretch.name is None) != (stretch.kind == "idle") or stretch.name not in {None, *recording.plans}:
+        yield f"stretch {number} is of {stretch.name!r}, there are {', '.join(recording.plans)}"
+    if stretch.kind != "idle" and not stretch.marks:
+        yield f"stretch {number} does not say how many inferences ran"
+
+
+def _sensor_problems(sensor: SensorFacts | None) -> Iterator[str]:
+    numbers = (sensor.update_period_ns, sensor.averaging_window_ns, sensor.step_mw) if sensor else ()
+    if not all(number is None or 0 < number <= _MAX_VALUE for number in numbers):
+        yield f"its sensor has {numbers}, of which none can be below 0 or beyond {_MAX_VALUE:g}"
+
+
+def _are_instants(*time_ns: int) -> bool:
+    """Whether a clock can have shown these: half of what 64 bits hold, so that differences fit."""
+    return all(abs(time) < 1 << 62 for time in time_ns)

@@ -100,7 +100,7 @@ class Sampler:
         """Read once. A reading that fails is counted; the gap that it leaves is judged with the window it lies in."""
         try:
             reading = self.meter.read()
-        except MeterError as error:
+        except (MeterError, OSError) as error:
             self._failures, self._last_failure = self._failures + 1, str(error)
         else:
             if reading is not None:
@@ -127,7 +127,7 @@ class Sampler:
 
 
 @contextmanager
-def running(sampler: Sampler) -> Iterator[Sampler]:
+def running(sampler: Sampler, *, stop_limit_s: float = _STOP_LIMIT_S) -> Iterator[Sampler]:
     """Sample in a thread of its own while the block runs.
 
     The measured work waits for nothing here: reading a sensor releases Python's lock while the system works. Instants
@@ -140,7 +140,7 @@ def running(sampler: Sampler) -> Iterator[Sampler]:
         yield sampler
     finally:
         stop.set()
-        thread.join(_STOP_LIMIT_S)
+        thread.join(stop_limit_s)
 
 
 def _sample_until(sampler: Sampler, stop: threading.Event) -> None:

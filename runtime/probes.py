@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import InputError
 from ..power.conditions import power_mode
 from ..power.meter import SOURCE_NAMES, Meter, Reading
 from ..power.meters import Places as MeterPlaces
@@ -221,6 +222,9 @@ def sensor_findings(places: Places) -> Iterator[Finding]:
         name = SOURCE_NAMES[source]
         if isinstance(found, Probe):
             yield Finding("sensor", name, there=False, answer=found.answer[:_MAX_TEXT], way_out=found.way_out)
+            continue
+        if isinstance(found, InputError):
+            yield Finding("sensor", name, there=True, answer=str(found))
             continue
         try:
             yield Finding("sensor", name, there=True, answer=_reading_text(found)[:_MAX_TEXT])

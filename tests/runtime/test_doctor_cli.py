@@ -119,5 +119,5 @@ def test_one_line_keeps_what_people_write() -> None:
 @pytest.mark.parametrize("name", [*capabilities.MEASURES, *capabilities.NOT_YET_MEASURED])
 def test_the_doctor_knows_what_the_bench_measures(command, name: str, tmp_path: Path) -> None:
     done = command(cli_bench.main, "--engine", tmp_path / "none.onnx", "--measure", name)
-    refused = "this version measures latency only" in done.err
+    refused = "this version measures latency and power only" in done.err
     assert refused == (name in capabilities.NOT_YET_MEASURED)
