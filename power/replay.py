@@ -91,7 +91,7 @@ def _rows(path: Path) -> tuple[list[str], list[list[float | None]]]:
     try:
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
             raise InputError(f"{path} has {size} bytes, at most {MAX_FILE_BYTES} are read; is it the right file?")
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; check the path") from error
@@ -131,7 +131,7 @@ def _csv_info(path: Path, channels: tuple[Channel, ...]) -> MeterInfo:
     has_total = bool(power_total) or len(counters) == 1
     return MeterInfo(
         source="replay",
-        device=f"replayed from {path.name}",
+        device=path.name,
         sees="machine",
         scope=board.scope if board.rails else "as the file says",
         channels=channels,
