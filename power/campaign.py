@@ -35,6 +35,8 @@ _TICK_PROBE_NS = 2 * _NS_PER_S
 # Each load runs for so long in a pass of the warm-up; the mean power of whole passes is compared.
 _WARMUP_NS = 2 * _NS_PER_S
 _MAX_WARMUP_PASSES = 10
+# A sensor that looks for at least so much of its period, and may look all the time, is taken to do so.
+_NEARLY_WHOLE = 0.75
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class _Campaign:
         except SensorUnclearError as error:
             return self._facts_of_unclear(error, declared), None
         self.notes += found.notes
-        return _as_whole_period(found), found.rise_ns
+        return _likely(found, declared), found.rise_ns
 
     def _facts_of_unclear(self, error: SensorUnclearError, declared: SensorFacts) -> SensorFacts:
         """What is left to go by; without an update period there is nothing."""
@@ -286,11 +288,13 @@ class _Campaign:
             self.progress(text, self.planned_ns)
 
 
-def _as_whole_period(found: Characterisation) -> SensorFacts:
-    """A window that may be as long as the period is taken to be: most sensors look all the time."""
+def _likely(found: Characterisation, declared: SensorFacts) -> SensorFacts:
+    """The facts with the likeliest of the windows that the readings allow: the declared one, or the whole period."""
     shortest_ns, longest_ns = found.window_range_ns
     period_ns = found.facts.update_period_ns or 0
-    is_whole = shortest_ns <= period_ns <= longest_ns
+    if declared.averaging_window_ns is not None and shortest_ns <= declared.averaging_window_ns <= longest_ns:
+        return found.facts.updated(averaging_window_ns=declared.averaging_window_ns)
+    is_whole = _NEARLY_WHOLE * period_ns <= shortest_ns <= period_ns <= longest_ns
     return found.facts.updated(averaging_window_ns=period_ns if is_whole else None)
 
 

@@ -9,6 +9,7 @@ from .figures import EnergyBy, LoadEnergy, Unavailable
 from .nvml_facts import throttling_names
 from .recording import Recording, Stretch
 from .uncertainty import Estimate, drift
+from .ways import total_ways
 
 # A load whose power changes by more than this share over the campaign is not steady.
 STEADY_SHARE = 0.02
@@ -25,6 +26,7 @@ def doubts_of(recording: Recording, loads: Sequence[LoadEnergy]) -> Iterator[str
     if not recording.steady:
         yield "power had not become steady at the end of the longest warm-up: let the machine come to rest, lock clocks"
     yield from recording.sensor_notes
+    yield from _step_doubts(recording)
     sees = recording.meter.sees
     yield from condition_doubts(
         *recording.machine, measures_cpu=sees in {"cpu", "machine"}, measures_gpu=sees in {"gpu", "machine"}
@@ -92,6 +94,13 @@ def _throttle_doubts(recording: Recording, name: str) -> Iterator[str]:
                 f"{name}: it was slowed down in {share:.0%} of the time ({'; '.join(told)}): cool it better, or set a "
                 "power limit or clocks that it can hold"
             )
+
+
+def _step_doubts(recording: Recording) -> Iterator[str]:
+    """Rails whose step nobody knows: the intervals of their samples allow for none."""
+    unknown = [part.rail for way in total_ways(recording) for part in way.parts if part.sensor.step_mw is None]
+    if unknown:
+        yield f"the smallest step of {', '.join(unknown)} is not known, so no interval by its samples allows for it"
 
 
 def _during(recording: Recording, column: str, stretches: Sequence[Stretch]) -> list[float]:

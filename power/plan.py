@@ -56,9 +56,6 @@ class Plan:
         settle_ns: from the start of each load and of each idle stretch on, what does not count: the device rises and
             the sensor's mean still has in it what was before.
         tail_ns: readings that come up to so much later still show what was in the window.
-        delay_ns: how old what a poll shows is on average: half an averaging window and half a period. The trace is
-            moved back by it before its energy is taken: `trace.shifted(-plan.delay_ns)`. Of a trace without repeated
-            readings it is half an averaging window alone.
         rounds: how often to do it all.
         idle_ns: how long to idle before and after, `settle_ns` included.
         phases_ns: a group of inferences begins at each of these instants of the sensor's period, counted from the start
@@ -73,7 +70,6 @@ class Plan:
     window_ns: int
     settle_ns: int
     tail_ns: int
-    delay_ns: int
     rounds: int
     idle_ns: int
     phases_ns: tuple[int, ...]
@@ -100,15 +96,12 @@ class Plan:
         return -since_start_ns % self.period_ns
 
 
-def gross_energy_j(window_energy_j: float, pause_ns: int, idle_mw: float) -> float:
-    """Energy of the inferences alone: E = E_window - t_pause P_idle. Units: J.
+def delay_ns(facts: SensorFacts, period_ns: int) -> int:
+    """How old what a poll shows is on average: half an averaging window and half a period. Units: ns.
 
-    Args:
-        window_energy_j: of the whole window, pauses included.
-        pause_ns: all pauses of the window together.
-        idle_mw: power while the device waits with its clocks and context kept, as measured before and after.
+    A trace is moved back by it before its energy is taken: `trace.shifted(-delay_ns(facts, period_ns))`.
     """
-    return window_energy_j - pause_ns * idle_mw * 1e-12
+    return ((facts.averaging_window_ns or 0) + period_ns) // 2
 
 
 def plan(
@@ -150,14 +143,13 @@ def plan(
     if slides and window_s is None:
         window_ns = max(window_ns, MIN_WINDOW_WITH_PAUSES_NS)
     settle_ns = (DEFAULT_RISE_NS if rise_ns is None else rise_ns) + averaged_ns
-    phases_ns = _phases_ns(facts.averaging_window_ns, period_ns, window_ns) if slides else ()
+    phases_ns = _phases_ns(facts.averaging_window_ns, period_ns, inference_ns, window_ns) if slides else ()
     each = math.ceil(window_ns / inference_ns / len(phases_ns)) if slides else 0
     return Plan(
         sample_period_ns=sample_ns,
         window_ns=window_ns,
         settle_ns=settle_ns,
         tail_ns=averaged_ns + period_ns,
-        delay_ns=((facts.averaging_window_ns or 0) + period_ns) // 2,
         rounds=DEFAULT_ROUNDS if rounds is None else rounds,
         idle_ns=settle_ns + max(MIN_IDLE_NS, _shortest_ns(period_ns, MAX_EDGE_ERROR_OF_CHECK)),
         phases_ns=phases_ns,
@@ -199,10 +191,11 @@ def _locks(averaged_ns: int | None, period_ns: int, inference_ns: int) -> bool:
     return min(inference_ns / (2 * seen_ns), (period_ns - seen_ns) / seen_ns) > MAX_LOCKED_ERROR
 
 
-def _phases_ns(averaged_ns: int | None, period_ns: int, window_ns: int) -> tuple[int, ...]:
-    """Equally spaced, and so many that together the sensor sees the whole period."""
+def _phases_ns(averaged_ns: int | None, period_ns: int, inference_ns: int, window_ns: int) -> tuple[int, ...]:
+    """Equally spaced, and so many that together the sensor sees the whole period; each for one inference at least."""
     seen_ns = _SMALLEST_SHARE * period_ns if averaged_ns is None else averaged_ns
-    phases = max(MIN_PHASES, math.ceil(period_ns / seen_ns), round(window_ns / (_PERIODS_PER_GROUP * period_ns)))
+    wanted = min(round(window_ns / (_PERIODS_PER_GROUP * period_ns)), window_ns // inference_ns)
+    phases = max(MIN_PHASES, math.ceil(period_ns / seen_ns), wanted)
     return tuple(round(number * period_ns / phases) for number in range(phases))
 
 

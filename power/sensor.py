@@ -132,6 +132,10 @@ def characterise(trace: PowerTrace, load: Sequence[LoadStretch]) -> Characterisa
     found = trace.sensor.updated(
         update_period_ns=round(updates.period_ns), step_mw=_step_mw(trace.power_mw), source="measured by a probe load"
     )
+    has_step = found.step_mw is not None
+    if not has_step:
+        # The true step is no larger: that is the safe side, and never "none".
+        found = found.updated(step_mw=_closest_mw(trace))
     window = _window(updates, load, found, trace.rail)
     facts = found.updated(averaging_window_ns=round(window.window_ns))
     rise_ns = _rise_ns(updates, load, window, facts.step_mw or 0.0)
@@ -143,7 +147,7 @@ def characterise(trace: PowerTrace, load: Sequence[LoadStretch]) -> Characterisa
         (max(round(low_ns - poll_ns), 0), round(high_ns + poll_ns)),
         round(window.delay_ns),
         rise_ns,
-        tuple(_notes(trace, updates, facts, rise_ns)),
+        tuple(_notes(trace, updates, facts, rise_ns, has_step=has_step)),
     )
 
 
@@ -317,16 +321,23 @@ def _rise_of(updates: Updates, stretch: LoadStretch, window: _Window, near_mw: f
     return float(time_ns[away[-1]] - window.window_ns - window.delay_ns) if away.size else 0.0
 
 
-def _notes(trace: PowerTrace, updates: Updates, facts: SensorFacts, rise_ns: int | None) -> list[str]:
+def _closest_mw(trace: PowerTrace) -> float:
+    """The smallest difference between two of the values that were read. Units: mW."""
+    return float(np.diff(np.unique(trace.power_mw)).min())
+
+
+def _notes(
+    trace: PowerTrace, updates: Updates, facts: SensorFacts, rise_ns: int | None, *, has_step: bool
+) -> list[str]:
     notes = []
     if updates.at_each_poll:
         notes.append(
             f"renewed at least as often as it was polled, every {updates.period_ns / 1e6:.1f} ms, which is taken as "
             "its update period"
         )
-    if facts.step_mw is None:
+    if not has_step:
         notes.append(
-            f"no step shows: the closest of its readings differ by {np.diff(np.unique(trace.power_mw)).min():g} mW"
+            f"no step shows: the closest of its readings differ by {facts.step_mw:g} mW, which is taken as its step"
         )
     if rise_ns is not None and rise_ns > _SLOW * (facts.averaging_window_ns or 0):
         notes.append(

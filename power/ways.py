@@ -6,6 +6,7 @@ from math import hypot
 from typing import TypeVar
 
 from .meter import MeterInfo
+from .plan import delay_ns
 from .recording import Recording, counter_trace, power_trace
 from .trace import CounterTrace, PowerTrace, SensorFacts
 
@@ -38,8 +39,8 @@ class Way:
 
     @property
     def delay_ns(self) -> int:
-        """How old what a reading of power shows is, on average. Units: ns."""
-        return self.reach_ns // 2
+        """See `plan.delay_ns`."""
+        return delay_ns(self.trace.sensor, self.period_ns)
 
 
 def total_ways(recording: Recording) -> list[Way]:

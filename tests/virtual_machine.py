@@ -99,6 +99,7 @@ class VirtualMeter:
     ) -> None:
         self.machine, self.model, self.has_power, self.conditions = machine, model, has_power, conditions
         self.shares: Mapping[str, float] = {"power": 1.0}
+        self.rail_silent_between = ("", 0, 0)
         self.silent_between: list[tuple[int, int]] = []
         self.counter_offset_uj: Callable[[int], int] = lambda _ns: 0
         channels = [Channel("power", "power_mw", declared or SensorFacts())] if has_power else []
@@ -126,7 +127,8 @@ class VirtualMeter:
         now_ns = self.machine.now_ns
         if any(start <= now_ns < end for start, end in self.silent_between):
             raise MeterError("the virtual meter does not answer")
-        values = [self._power_mw(now_ns, share) for share in self.shares.values()] if self.has_power else []
+        rails = self.shares.items() if self.has_power else ()
+        values = [None if self._is_silent(rail, now_ns) else self._power_mw(now_ns, share) for rail, share in rails]
         values += [self._energy_uj(now_ns)] if self.model.tick_ns else []
         return Reading(now_ns, tuple(values))
 
@@ -135,6 +137,10 @@ class VirtualMeter:
 
     def close(self) -> None:
         pass
+
+    def _is_silent(self, rail: str, now_ns: int) -> bool:
+        silent, start_ns, end_ns = self.rail_silent_between
+        return rail == silent and start_ns <= now_ns < end_ns
 
     def _power_mw(self, now_ns: int, share: float) -> float:
         model = self.model

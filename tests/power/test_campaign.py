@@ -259,3 +259,45 @@ def test_the_order_is_drawn_anew_for_each_round_by_the_seed() -> None:
     rounds = [tuple(first[i : i + 3]) for i in range(0, 18, 3)]
     assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
     assert len(set(rounds)) > 2
+
+
+@pytest.mark.parametrize(
+    ("phases", "idle_mw", "model", "true_mj"),
+    [
+        ([(100_000, 80e3)], 20e3, COUNTER, 8),  # 0.1 ms
+        ([(2 * S, 80e3)], 20e3, COUNTER, 160_000),
+        ([(200 * MS, 80e3), (100 * MS, 30e3)], 20e3, SensorModel(100 * MS, 25 * MS), 19_000),
+        (STEADY, 20e3, SensorModel(tick_ns=1_000 * MS), 400),
+        ([(5 * MS, 8e3)], 5e3, SensorModel(1_000 * MS, 1_000 * MS), 40),
+        # Readings that do not move within a window: what the step hides must be in the interval.
+        ([(5 * MS, 10.3e3)], 9e3, SensorModel(step_mw=400), 51.5),
+    ],
+)
+def test_intervals_hold_the_truth_for_inferences_and_sensors_of_all_kinds(phases, idle_mw, model, true_mj) -> None:
+    load = only(analyse(run(model, {"a": phases}, idle_mw=idle_mw)))
+    gross = known(load.total.gross_mj)
+    assert gross.low <= true_mj <= gross.high
+    assert gross.half_width < 0.03 * true_mj
+
+
+def test_a_rail_that_falls_silent_costs_its_windows_only() -> None:
+    def prepare(meter: VirtualMeter) -> None:
+        meter.split({"VDD_A": 0.5, "VDD_B": 0.5}, ["VDD_A", "VDD_B"], 1.0)
+        meter.rail_silent_between = ("VDD_B", 1_080 * S, 1_090 * S)
+
+    report = analyse(run(SensorModel(), {"a": STEADY}, prepare=prepare))
+    load = only(report)
+    assert 6 <= known(load.total.gross_mj).n < 9
+    assert known(load.total.gross_mj).value == pytest.approx(400, rel=0.005)
+    assert known(load.rails[0].gross_mj).n == 9
+    assert known(load.rails[1].gross_mj).n < 9
+
+
+def test_a_negative_offset_of_a_rail_is_no_failure() -> None:
+    """Thor's GPU rail reads -392 mW where next to nothing flows."""
+    recording = run(
+        SensorModel(), {"a": STEADY}, prepare=lambda meter: meter.split({"A": 1.0, "B": -0.005}, ["A", "B"], 1)
+    )
+    load = only(analyse(recording))
+    assert known(load.total.gross_mj).value == pytest.approx(400 * 0.995, rel=0.003)
+    assert known(load.rails[1].gross_mj).value == pytest.approx(-2, rel=0.05)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from espnet_edge.power.energy import coverage, mean_power_mw
-from espnet_edge.power.plan import plan
+from espnet_edge.power.plan import delay_ns
 from espnet_edge.power.sensor import LoadStretch, SensorUnclearError, characterise
 from espnet_edge.power.trace import PowerTrace, SensorFacts
 from nvml_traces import BURSTS_3090, BURSTS_A100, STEP_3090, STEP_4090, STEP_A100, STEP_A5000, Recording, read_recording
@@ -80,6 +80,10 @@ def facts_of(recorded: Recording, expected: Expected) -> SensorFacts:
         return error.found.updated(averaging_window_ns=expected.window_ns)
 
 
+def moved_back(trace: PowerTrace, facts: SensorFacts) -> PowerTrace:
+    return trace.shifted(-delay_ns(facts, facts.update_period_ns or 0))
+
+
 def mean_of_inner_samples_w(trace: PowerTrace, start_ns: int, end_ns: int) -> float:
     """Trapezoids between the samples inside the window, over all of it: what lies before and after them is lost."""
     inside = (trace.time_ns >= start_ns) & (trace.time_ns <= end_ns)
@@ -112,8 +116,7 @@ def test_energy_is_off_by_the_cards_gain_alone(shared, expected) -> None:
     recorded = recording(shared, expected.name)
     start_ns, end_ns = recorded.common_ns
     trace = recorded.columns[expected.column]
-    delay_ns = plan(facts_of(recorded, expected), MS, has_counter=False).delay_ns
-    ours_mw = mean_power_mw(trace.shifted(-delay_ns), start_ns, end_ns)
+    ours_mw = mean_power_mw(moved_back(trace, facts_of(recorded, expected)), start_ns, end_ns)
     assert coverage(trace.time_ns, start_ns, end_ns, 13 * MS).doubt(50 * MS) is None
     assert expected.least <= ours_mw / mean_power_mw(recorded.meter, start_ns, end_ns) - 1 <= expected.most
 
@@ -125,8 +128,7 @@ def test_two_fields_of_one_card_agree_once_moved_back_by_their_delay(shared, nam
     moved_mw = []
     for column in ("power.draw", "power.draw.instant"):
         facts = facts_of(recorded, Expected(name, column, 0, 0, 100 * MS))
-        delay_ns = plan(facts, MS, has_counter=False).delay_ns
-        moved_mw.append(mean_power_mw(recorded.columns[column].shifted(-delay_ns), *recorded.common_ns))
+        moved_mw.append(mean_power_mw(moved_back(recorded.columns[column], facts), *recorded.common_ns))
     assert moved_mw[0] == pytest.approx(moved_mw[1], rel=0.012)
     if name != BURSTS_3090:
         as_read_mw = [

@@ -7,7 +7,7 @@ import pytest
 
 from espnet_edge.errors import InputError
 from espnet_edge.power.energy import energy_j, mean_power_mw
-from espnet_edge.power.plan import Plan, edge_error, gross_energy_j, plan
+from espnet_edge.power.plan import Plan, delay_ns, edge_error, plan
 from espnet_edge.power.trace import SensorFacts
 from power_signals import MS, Polyline, S, SimulatedSensor, Square, Step, loads
 
@@ -57,8 +57,9 @@ def read_j(chosen: Plan, facts: SensorFacts, ran: tuple[Polyline, int, int, int,
     """Energy of an inference as the sensor says."""
     signal, start, end, pauses_ns, count = ran
     sensor = SimulatedSensor(signal, facts.update_period_ns, facts.averaging_window_ns, phase_ns)
-    trace = sensor.trace(start - S, end + chosen.tail_ns, chosen.sample_period_ns).shifted(-chosen.delay_ns)
-    return gross_energy_j(energy_j(trace, start, end), pauses_ns, IDLE_MW) / count
+    trace = sensor.trace(start - S, end + chosen.tail_ns, chosen.sample_period_ns)
+    moved = trace.shifted(-delay_ns(facts, chosen.period_ns))
+    return (energy_j(moved, start, end) - pauses_ns * IDLE_MW * 1e-12) / count
 
 
 def errors(
@@ -68,7 +69,7 @@ def errors(
     chosen = plan(facts, inference_ns, has_counter=False)
     ran = run(chosen, inference_ns, inference_ns // 2, jitter, seed)
     signal, start, end, pauses_ns, count = ran
-    true_j = gross_energy_j(signal.energy_j(start, end), pauses_ns, IDLE_MW) / count
+    true_j = (signal.energy_j(start, end) - pauses_ns * IDLE_MW * 1e-12) / count
     return [read_j(chosen, facts, ran, phase * MS) / true_j - 1 for phase in phases]
 
 
@@ -177,7 +178,7 @@ def test_a_run_of_1_s_after_a_step_is_read_44_percent_low_and_right_with_the_pla
     assert mean_power_mw(trace, 2 * S, 3 * S) / 150e3 - 1 == pytest.approx(-0.44, abs=0.02)
     chosen = plan(facts, 5 * MS, has_counter=False, rise_ns=0)
     start = 2 * S + chosen.settle_ns
-    read = energy_j(trace.shifted(-chosen.delay_ns), start, start + chosen.window_ns)
+    read = energy_j(trace.shifted(-delay_ns(facts, chosen.period_ns)), start, start + chosen.window_ns)
     assert read == pytest.approx(step.energy_j(start, start + chosen.window_ns), rel=1e-6)
 
 
@@ -187,7 +188,9 @@ def test_a_slow_rise_does_not_count_either() -> None:
     chosen = plan(facts, 5 * MS, has_counter=False, rise_ns=400 * MS)
     trace = SimulatedSensor(signal, 100 * MS, 1000 * MS).trace(0, 29 * S, 10 * MS)
     start = 2 * S + chosen.settle_ns
-    assert mean_power_mw(trace.shifted(-chosen.delay_ns), start, start + S) == pytest.approx(170e3, rel=1e-6)
+    assert mean_power_mw(trace.shifted(-delay_ns(facts, chosen.period_ns)), start, start + S) == pytest.approx(
+        170e3, rel=1e-6
+    )
 
 
 def test_the_tail_is_as_long_as_readings_reach_back() -> None:
@@ -234,7 +237,8 @@ def test_polls_are_faster_than_the_sensor_within_reason(period_ms, sample_ms) ->
 
 def test_what_is_thrown_away_and_how_long_idling_takes() -> None:
     chosen = plan(SensorFacts(100 * MS, 1000 * MS), MS, has_counter=True, rise_ns=200 * MS)
-    assert (chosen.settle_ns, chosen.tail_ns, chosen.delay_ns) == (1_200 * MS, 1_100 * MS, 550 * MS)
+    assert (chosen.settle_ns, chosen.tail_ns) == (1_200 * MS, 1_100 * MS)
+    assert delay_ns(SensorFacts(100 * MS, 1000 * MS), chosen.period_ns) == 550 * MS
     assert chosen.idle_ns == 31_200 * MS
     assert plan(SensorFacts(20 * MS, 10 * MS), MS, has_counter=True, rise_ns=0).idle_ns == 30_010 * MS
 
@@ -277,5 +281,6 @@ def test_other_things_that_cannot_be_planned() -> None:
         plan(A100, 0, has_counter=False)
 
 
-def test_gross_energy_is_less_what_the_pauses_drew() -> None:
-    assert gross_energy_j(100.0, 2 * S, 10e3) == 80.0
+def test_long_inferences_do_not_make_windows_long() -> None:
+    chosen = plan(A100, 2_000 * MS, has_counter=False)
+    assert (len(chosen.phases_ns), chosen.group_inferences) == (10, 1)
