@@ -91,14 +91,14 @@ class _Campaign:
         self.snapshot, self.progress = snapshot, progress
         self.stretches: list[Stretch] = []
         self.notes: list[str] = []
-        self.planned_ns = 0
+        self.started_ns, self.planned_ns = self.clock(), 0
 
     def run(self) -> Recording:
         inference_ns = {name: self._inference_ns(load) for name, load in self.loads.items()}
         sensor, rise_ns = self._sensor()
         plans = {name: self._plan(sensor, rise_ns, time_ns) for name, time_ns in inference_ns.items()}
         self.sampler.period_ns = min(one.sample_period_ns for one in plans.values())
-        self.planned_ns = _length_ns(plans)
+        self.planned_ns = self.clock() - self.started_ns + _length_ns(plans)
         is_steady = self._warm_up()
         before = self.snapshot()
         self._idle("idle before", plans)
