@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from .doubts import doubts_of
 from .energy import counter_energy, coverage, energy_j
 from .figures import EnergyBy, EnergyReport, Figure, LoadEnergy, Unavailable, Window
-from .plan import DEFAULT_RISE_NS
 from .recording import Recording, Stretch
 from .trace import CounterTrace, PowerTrace
 from .uncertainty import (
@@ -65,9 +64,8 @@ def _load_energy(
     recording: Recording, name: str, ways: Sequence[Way], rails: Sequence[Way], first: LoadEnergy | None
 ) -> LoadEnergy:
     total, other, difference = _chosen([_energy_by(recording, name, way) for way in ways], recording)
-    windows = total.windows or tuple(
-        _counted(stretch, *_seen_span(stretch, None)) for stretch in recording.of("load", name)
-    )
+    whole = [_counted(s, s.window_start_ns, s.window_end_ns) for s in recording.of("load", name)]
+    windows = [window for window in total.windows if window.refused is None] or whole
     return LoadEnergy(
         name=name,
         total=total,
@@ -82,6 +80,8 @@ def _load_energy(
 
 def _chosen(figures: Sequence[EnergyBy], recording: Recording) -> tuple[EnergyBy, EnergyBy | None, float | None]:
     """The figures to go by, the others, and their difference. Where two contradict each other, neither is believed."""
+    # A way that gives net energy, too, comes before one that does not.
+    figures = sorted(figures, key=lambda by: isinstance(by.net_mj, Unavailable))
     if not figures:
         return _unknown("total", recording.meter.no_total_reason or "nothing could be read", ()), None, None
     if len(figures) == 1:
@@ -106,7 +106,8 @@ def _chosen(figures: Sequence[EnergyBy], recording: Recording) -> tuple[EnergyBy
 
 def _energy_by(recording: Recording, name: str, way: Way) -> EnergyBy:
     idle = _idle(recording, way)
-    windows = tuple(_window(stretch, way, idle) for stretch in recording.of("load", name))
+    rise_ns = recording.plans[name].rise_ns
+    windows = tuple(_window(stretch, way, rise_ns, idle) for stretch in recording.of("load", name))
     earned = [window for window in windows if window.refused is None]
     if len(earned) < max(LEAST_WINDOWS, LEAST_SHARE * len(windows)):
         refused = next((window.refused for window in windows if window.refused), "too few were measured")
@@ -160,7 +161,7 @@ def _budget_mw(
 ) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
     """The lines of the budget of mean power, shared and within. Units: mW."""
     mean_mw, n = float(np.mean(power_mw)), len(earned)
-    edge_mw = mean_mw * max(edges(window.tick_ns, window.end_ns - window.start_ns) for window in earned)
+    edge_mw = abs(mean_mw) * max(edges(window.tick_ns, window.end_ns - window.start_ns) for window in earned)
     shared = [*_pause_components(earned, mean_mw, idle)]
     if isinstance(way.trace, CounterTrace):
         # Ticks and readings may keep step for minutes, and then all windows are off by the same.
@@ -209,17 +210,18 @@ def _idle(recording: Recording, way: Way) -> IdleLine | Unavailable:
     if len(stretches) != 2:
         return Unavailable(f"idle was measured {len(stretches)} times, before and after is needed")
     try:
-        before, after = (_idle_mw(stretch, way) for stretch in stretches)
-        step_mw = _quantisation_mw(way, [_seen_span(stretch, way) for stretch in stretches])
+        rise_ns = max(plan.rise_ns for plan in recording.plans.values())
+        spans = [_seen_span(stretch, way, rise_ns) for stretch in stretches]
+        before, after = (_idle_mw(way, *span) for span in spans)
+        step_mw = _quantisation_mw(way, spans)
         first_ns, last_ns = ((stretch.start_ns + stretch.end_ns) // 2 for stretch in stretches)
         return IdleLine(series_mean(before), series_mean(after), first_ns, last_ns, step_mw or 0.0)
     except ValueError as error:
         return Unavailable(f"idle: {error}")
 
 
-def _idle_mw(stretch: Stretch, way: Way) -> NDArray[np.float64]:
-    """Power at equally spaced instants, or in equal parts, of an idle stretch without its ends. Units: mW."""
-    start_ns, end_ns = _seen_span(stretch, way)
+def _idle_mw(way: Way, start_ns: int, end_ns: int) -> NDArray[np.float64]:
+    """Power at equally spaced instants, or in equal parts, of that time. Units: mW."""
     _require_seen(way, start_ns, end_ns)
     if isinstance(way.trace, PowerTrace):
         return _readings_mw(way.trace, start_ns, end_ns)
@@ -228,10 +230,11 @@ def _idle_mw(stretch: Stretch, way: Way) -> NDArray[np.float64]:
     return np.array([part.energy_j / (part.end_ns - part.start_ns) * _MW_NS_PER_J for part in parts])
 
 
-def _window(stretch: Stretch, way: Way, idle: IdleLine | Unavailable) -> Window:
+def _window(stretch: Stretch, way: Way, rise_ns: int, idle: IdleLine | Unavailable) -> Window:
     """The stretch without its ends, as that way of measuring sees it."""
-    bare = _counted(stretch, *_seen_span(stretch, way))
+    bare = _counted(stretch, stretch.window_start_ns, stretch.window_end_ns)
     try:
+        bare = _counted(stretch, *_seen_span(stretch, way, rise_ns))
         _require_seen(way, bare.start_ns, bare.end_ns)
         return _without_pauses(_measured(way.trace, stretch, bare), idle)
     except ValueError as error:
@@ -259,12 +262,17 @@ def _without_pauses(window: Window, idle: IdleLine | Unavailable) -> Window:
     return replace(window, gross_mj=(window.energy_j - paused_j) / window.inferences * _MJ_PER_J)
 
 
-def _seen_span(stretch: Stretch, way: Way | None) -> tuple[int, int]:
+def _seen_span(stretch: Stretch, way: Way, rise_ns: int) -> tuple[int, int]:
     """The stretch's window, less where readings of a channel that averages for longer show what was around it."""
     start_ns, end_ns = stretch.window_start_ns, stretch.window_end_ns
-    if way is not None and isinstance(way.trace, PowerTrace):
-        start_ns = max(start_ns, stretch.start_ns + DEFAULT_RISE_NS + way.reach_ns - way.delay_ns)
+    if isinstance(way.trace, PowerTrace):
+        start_ns = max(start_ns, stretch.start_ns + rise_ns + way.reach_ns - way.delay_ns)
         end_ns = min(end_ns, stretch.end_ns - way.delay_ns)
+    if start_ns >= end_ns:
+        raise ValueError(
+            f"{way.label}: its readings show what was around the window for all of its "
+            f"{(stretch.window_end_ns - stretch.window_start_ns) / 1e9:.3g} s; measure for longer (--power-window)"
+        )
     return start_ns, end_ns
 
 
@@ -302,7 +310,10 @@ def _ratio(mine: EnergyBy, first: EnergyBy) -> Figure:
     if len(whole) < LEAST_WINDOWS:
         return Unavailable(f"{len(whole)} rounds have a window of both, {LEAST_WINDOWS} are needed: more rounds")
     numerators, denominators = zip(*whole, strict=True)
-    return paired_ratio(numerators, denominators, [_apart(mine, first)])
+    try:
+        return paired_ratio(numerators, denominators, [_apart(mine, first)])
+    except ValueError as error:
+        return Unavailable(str(error))
 
 
 def _apart(mine: EnergyBy, first: EnergyBy) -> Component:

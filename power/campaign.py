@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import UnavailableError
 from .conditions import MachineConditions, read_conditions
 from .energy import tick_period_ns
-from .plan import Plan, plan
+from .plan import DEFAULT_RISE_NS, SMALLEST_SHARE, Plan, plan
 from .recording import Mark, Pause, Recording, Samples, Stretch, StretchKind, counter_trace, power_trace, samples_of
 from .samples import Sampler
 from .sensor import Characterisation, LoadStretch, SensorUnclearError, characterise, probe_schedule
@@ -31,12 +31,16 @@ _NS_PER_S = 1_000_000_000
 _MARKS = 1000
 _PROBE_INFERENCES = 3
 # How long a counter of energy is watched to see how often it moves.
-_TICK_PROBE_NS = 2 * _NS_PER_S
+_TICK_PROBE_NS, _TICK_PROBES = 2 * _NS_PER_S, 5
 # Each load runs for so long in a pass of the warm-up; the mean power of whole passes is compared.
 _WARMUP_NS = 2 * _NS_PER_S
 _MAX_WARMUP_PASSES = 10
-# A sensor that looks for at least so much of its period, and may look all the time, is taken to do so.
-_NEARLY_WHOLE = 0.75
+# A device whose counter alone is read shows no rise: it is taken to be a slow one.
+_RISE_BY_COUNTER_NS = _NS_PER_S
+# Idle comes to rest when the means of the last three waits agree, after 10 s at the soonest and 30 s at the latest.
+_REST_NS, _MIN_RESTS, _MAX_RESTS = 2 * _NS_PER_S, 5, 15
+# A meter that gave nothing for so long, and ten of its periods, has stopped.
+_SILENCE_NS = 3 * _NS_PER_S
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,16 @@ class _Campaign:
         self.started_ns, self.planned_ns = self.clock(), 0
 
     def run(self) -> Recording:
-        inference_ns = {name: self._inference_ns(load) for name, load in self.loads.items()}
-        sensor, rise_ns = self._sensor()
-        plans = {name: self._plan(sensor, rise_ns, time_ns) for name, time_ns in inference_ns.items()}
+        first_ns = {name: self._first_inference_ns(load) for name, load in self.loads.items()}
+        sensor = self._sensor()
+        # A window that does not fit is refused before minutes are spent on it.
+        plans = {name: self._plan(sensor, time_ns) for name, time_ns in first_ns.items()}
         self.sampler.period_ns = min(one.sample_period_ns for one in plans.values())
         self.planned_ns = self.clock() - self.started_ns + _length_ns(plans)
         is_steady = self._warm_up()
+        # First inferences build, allocate, and run at low clocks: only a warm device tells how long one takes.
+        plans = {name: self._plan(sensor, self._warm_inference_ns(name)) for name in self.loads}
+        self.planned_ns = self.clock() - self.started_ns + _length_ns(plans)
         before = self.snapshot()
         self._idle("idle before", plans)
         for number, names in enumerate(self._order(plans)):
@@ -112,7 +120,7 @@ class _Campaign:
             readings=samples_of(self.sampler.readings),
             conditions=samples_of(self.sampler.conditions),
             stretches=tuple(self.stretches),
-            sensor=sensor,
+            sensor=sensor.facts,
             sensor_notes=tuple(self.notes),
             steady=is_steady,
             plans=plans,
@@ -121,8 +129,8 @@ class _Campaign:
             machine=(before, self.snapshot()),
         )
 
-    def _inference_ns(self, load: Load) -> int:
-        """How long an inference takes, once the first ones have allocated what they need."""
+    def _first_inference_ns(self, load: Load) -> int:
+        """How long an inference takes at first, roughly."""
         durations = []
         for _ in range(_PROBE_INFERENCES):
             start_ns = self.clock()
@@ -130,22 +138,31 @@ class _Campaign:
             durations.append(self.clock() - start_ns)
         return max(1, min(durations))
 
-    def _plan(self, sensor: SensorFacts, rise_ns: int | None, inference_ns: int) -> Plan:
+    def _warm_inference_ns(self, name: str) -> int:
+        """How long one took in the last pass of the warm-up."""
+        last = self._of_warm_up(name)[-1]
+        return max(1, (last.end_ns - last.start_ns) // last.marks[-1].inferences)
+
+    def _of_warm_up(self, name: str) -> list[Stretch]:
+        return [stretch for stretch in self.stretches if (stretch.kind, stretch.name) == ("warmup", name)]
+
+    def _plan(self, sensor: "_Seen", inference_ns: int) -> Plan:
         return plan(
-            sensor,
+            sensor.facts,
             inference_ns,
             has_counter=bool(self.meter.energy_total),
-            rise_ns=rise_ns,
+            rise_ns=sensor.rise_ns,
+            least_window_ns=sensor.least_window_ns,
             window_s=self.settings.window_s,
             rounds=self.settings.rounds,
         )
 
-    def _sensor(self) -> tuple[SensorFacts, int | None]:
+    def _sensor(self) -> "_Seen":
         """How the sensor of the total measures, and how long the device takes to settle under load."""
         name = next(iter(self.loads))
         channels = self.meter.power_total or tuple(c.name for c in self.meter.channels if c.quantity == "power_mw")
         if not channels:
-            return self._counter_facts(name), None
+            return _Seen(self._counter_facts(name), _RISE_BY_COUNTER_NS, None)
         self._tell("looking at the sensor")
         declared = declared_sensor(self.meter, channels)
         loads = []
@@ -154,15 +171,13 @@ class _Campaign:
             self.sleep(pause_s)
         trace = power_trace(self.meter, self._readings(), channels, declared)
         if trace is None:
-            raise UnavailableError(
-                f"{self.meter.device}: no reading came in while the sensor was looked at{self._why()}"
-            )
+            raise self._silent("no reading came in while the sensor was looked at")
         try:
             found = characterise(trace, [LoadStretch(stretch.start_ns, stretch.end_ns) for stretch in loads])
         except SensorUnclearError as error:
-            return self._facts_of_unclear(error, declared), None
+            return _Seen(self._facts_of_unclear(error, declared), None, None)
         self.notes += found.notes
-        return _likely(found, declared), found.rise_ns
+        return _Seen(found.facts, found.rise_ns, _least_window_ns(found, declared))
 
     def _facts_of_unclear(self, error: SensorUnclearError, declared: SensorFacts) -> SensorFacts:
         """What is left to go by; without an update period there is nothing."""
@@ -178,16 +193,20 @@ class _Campaign:
     def _counter_facts(self, name: str) -> SensorFacts:
         """How often the counter moves."""
         self._tell("looking at the counter")
-        self._compute("characterise", name, _TICK_PROBE_NS)
-        counter = counter_trace(self.meter, self._readings(), self.meter.energy_total)
-        period_ns = tick_period_ns(counter) if counter else None
-        if period_ns is None:
-            raise UnavailableError(f"{self.meter.device}: its counter did not move under load{self._why()}")
-        return SensorFacts(update_period_ns=period_ns, averaging_window_ns=period_ns, source="measured by a probe load")
+        for _ in range(_TICK_PROBES):
+            self._compute("characterise", name, _TICK_PROBE_NS)
+            counter = counter_trace(self.meter, self._readings(), self.meter.energy_total)
+            period_ns = tick_period_ns(counter) if counter else None
+            if period_ns is not None:
+                source = "measured by a probe load"
+                return SensorFacts(update_period_ns=period_ns, averaging_window_ns=period_ns, source=source)
+        probed_s = _TICK_PROBES * _TICK_PROBE_NS / _NS_PER_S
+        raise self._silent(f"its counter did not move twice in {probed_s:g} s of load")
 
-    def _why(self) -> str:
+    def _silent(self, what: str) -> UnavailableError:
         reason = self.sampler.cost.last_failure
-        return f" ({reason})" if reason else ""
+        why = f" ({reason})" if reason else ""
+        return UnavailableError(f"{self.meter.device}: {what}{why}; try another --power-source")
 
     def _readings(self) -> Samples:
         return samples_of(self.sampler.readings)
@@ -201,7 +220,7 @@ class _Campaign:
             for name in self.loads:
                 self._compute("warmup", name, _WARMUP_NS)
             if (power_mw := self._mean_mw(start_ns, self.clock())) is None:
-                return False
+                raise self._silent("no reading came in during the warm-up")
             powers_mw.append(power_mw)
             if steady(powers_mw):
                 return True
@@ -211,14 +230,15 @@ class _Campaign:
         """Mean power of what was read in that time, roughly; None where nothing was."""
         time_ns, values = self.sampler.readings.rows()
         inside = (time_ns >= start_ns) & (time_ns <= end_ns)
-        names = self.meter.power_total or self.meter.energy_total
+        powers = [channel.name for channel in self.meter.channels if channel.quantity == "power_mw"]
+        names = self.meter.power_total or self.meter.energy_total or powers
         columns = [i for i, channel in enumerate(self.meter.channels) if channel.name in names]
         rows, times = values[inside][:, columns], time_ns[inside]
         whole = ~np.isnan(rows).any(axis=1) if columns else np.zeros(len(rows), dtype=bool)
         if whole.sum() < 2:
             return None
         total = rows[whole].sum(axis=1)
-        if self.meter.power_total:
+        if names != self.meter.energy_total:
             return float(total.mean())
         passed_ns = times[whole][-1] - times[whole][0]
         # uJ in ns are kW. A counter that started again makes this pass look unlike the others, and one more is run.
@@ -232,12 +252,29 @@ class _Campaign:
     def _idle(self, text: str, plans: Mapping[str, Plan]) -> None:
         """Nothing computes, and everything stays loaded and ready."""
         self._tell(text)
+        self._come_to_rest()
         idle_ns, settle_ns = (max(getattr(p, name) for p in plans.values()) for name in ("idle_ns", "settle_ns"))
         start_ns = self.clock()
         self.sleep(idle_ns / _NS_PER_S)
         window = (start_ns + settle_ns, self.clock())
         self.sleep(max(one.tail_ns for one in plans.values()) / _NS_PER_S)
         self.stretches.append(Stretch("idle", None, None, start_ns, self.clock(), *window))
+
+    def _come_to_rest(self) -> None:
+        """Wait until idle power is steady: fans, clocks and leakage fall for seconds after a load."""
+        powers_mw: list[float] = []
+        for _ in range(_MAX_RESTS):
+            start_ns = self.clock()
+            self.sleep(_REST_NS / _NS_PER_S)
+            if (power_mw := self._mean_mw(start_ns, self.clock())) is None:
+                raise self._silent("no reading came in during idle")
+            powers_mw.append(power_mw)
+            if len(powers_mw) >= _MIN_RESTS and steady(powers_mw):
+                return
+        waited_s = _MAX_RESTS * _REST_NS / _NS_PER_S
+        self.notes.append(
+            f"idle had not come to rest after {waited_s:g} s: stop other work on the machine, lock its clocks"
+        )
 
     def _compute(self, kind: StretchKind, name: str, duration_ns: int) -> Stretch:
         """Run a load for at least that long, and once at least."""
@@ -247,6 +284,8 @@ class _Campaign:
 
     def _measure_load(self, name: str, number: int, chosen: Plan) -> None:
         """Load until the readings show nothing else, then the window, then load until the readings have shown it."""
+        if self.clock() - (self.sampler.last_ns or 0) > _SILENCE_NS + 10 * chosen.period_ns:
+            raise self._silent("it has stopped to answer")
         # Each round meets the sensor at another phase: what sliding leaves shows as scatter, and averages out.
         self.sleep(number / chosen.rounds * chosen.period_ns / _NS_PER_S)
         run = _Run(self.loads[name], self.clock, chosen.window_ns)
@@ -288,14 +327,28 @@ class _Campaign:
             self.progress(text, self.planned_ns)
 
 
-def _likely(found: Characterisation, declared: SensorFacts) -> SensorFacts:
-    """The facts with the likeliest of the windows that the readings allow: the declared one, or the whole period."""
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen of the sensor and of how long the device takes to settle: see `plan`."""
+
+    facts: SensorFacts
+    rise_ns: int | None
+    least_window_ns: int | None
+
+
+def _least_window_ns(found: Characterisation, declared: SensorFacts) -> int:
+    """The shortest averaging window that the sensor may have.
+
+    A device that takes its time to rise makes a window look longer, so that a sensor that looks part of the time passes
+    for one that looks all the time. What is declared counts where readings allow it; else a rise may be in what was
+    found.
+    """
+    found_ns, period_ns = found.facts.averaging_window_ns or 0, found.facts.update_period_ns or 0
     shortest_ns, longest_ns = found.window_range_ns
-    period_ns = found.facts.update_period_ns or 0
-    if declared.averaging_window_ns is not None and shortest_ns <= declared.averaging_window_ns <= longest_ns:
-        return found.facts.updated(averaging_window_ns=declared.averaging_window_ns)
-    is_whole = _NEARLY_WHOLE * period_ns <= shortest_ns <= period_ns <= longest_ns
-    return found.facts.updated(averaging_window_ns=period_ns if is_whole else None)
+    if declared.averaging_window_ns is not None:
+        allowed = shortest_ns <= declared.averaging_window_ns <= longest_ns
+        return declared.averaging_window_ns if allowed else min(found_ns, declared.averaging_window_ns)
+    return max(found_ns - DEFAULT_RISE_NS, round(SMALLEST_SHARE * period_ns))
 
 
 class _Run:

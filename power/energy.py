@@ -168,6 +168,11 @@ def _steps_uj(trace: CounterTrace, first: int, last: int) -> NDArray[np.int64]:
     """What the counter rose by from each reading to the next, wraps undone. Units: uJ."""
     counts, time_ns = trace.energy_uj[first : last + 1], trace.time_ns[first : last + 1]
     steps_uj = _without_wraps(np.diff(counts), trace.wrap_uj)
+    if trace.wrap_uj is not None and (steps_uj > trace.wrap_uj / 2).any():
+        raise ValueError(
+            f"{trace.rail}: the counter rose by {steps_uj.max()} uJ between two readings and starts again after "
+            f"{trace.wrap_uj} uJ: it may have done so more than once; read it more often"
+        )
     if (steps_uj < 0).any():
         at = int(np.flatnonzero(steps_uj < 0)[0])
         raise ValueError(

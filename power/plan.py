@@ -23,7 +23,7 @@ MIN_WINDOW_WITH_PAUSES_NS = 12_000_000_000
 MAX_WINDOW_NS = 3_600_000_000_000
 MIN_INFERENCES = 10
 MIN_UPDATES = 4  # in a window that the user asks for
-DEFAULT_ROUNDS = 9
+MIN_ROUNDS, DEFAULT_ROUNDS = 3, 9
 # Rise times of GPUs in the study of Yang et al. are 40 to 300 ms.
 DEFAULT_RISE_NS = 300_000_000
 MIN_PHASES = 8
@@ -40,15 +40,15 @@ _POLLS_PER_UPDATE = 5
 # More than 100 readings a second would cost the processor more than 1 % of a core.
 _MIN_SAMPLE_NS, _MAX_SAMPLE_NS = 10_000_000, 100_000_000
 # What is not known of a sensor is taken as the worst that NVML has: a mean over 1 s, or over a quarter of each period.
-_LONGEST_WINDOW_NS, _SMALLEST_SHARE = 1_000_000_000, 0.25
+_LONGEST_WINDOW_NS, SMALLEST_SHARE = 1_000_000_000, 0.25
 
 
 @dataclass(frozen=True)
 class Plan:
     """How to measure one load.
 
-    Each round: idle for `idle_ns`, load for `settle_ns`, then without a stop the window, then go on reading for
-    `tail_ns`; and idle again for `idle_ns`.
+    Before the rounds and after them: idle for `idle_ns`. In each round: load for `settle_ns`, then without a stop the
+    window, then load for `tail_ns` more.
 
     Attributes:
         sample_period_ns: from one poll of the sensor to the next.
@@ -56,7 +56,8 @@ class Plan:
         settle_ns: from the start of each load and of each idle stretch on, what does not count: the device rises and
             the sensor's mean still has in it what was before.
         tail_ns: readings that come up to so much later still show what was in the window.
-        rounds: how often to do it all.
+        rise_ns: how long the device takes to settle; part of `settle_ns`.
+        rounds: how often to measure it.
         idle_ns: how long to idle before and after, `settle_ns` included.
         phases_ns: a group of inferences begins at each of these instants of the sensor's period, counted from the start
             of the window; the pauses in between (see `next_group`) slide the load along the period. () where nothing
@@ -70,6 +71,7 @@ class Plan:
     window_ns: int
     settle_ns: int
     tail_ns: int
+    rise_ns: int
     rounds: int
     idle_ns: int
     phases_ns: tuple[int, ...]
@@ -110,6 +112,7 @@ def plan(
     *,
     has_counter: bool,
     rise_ns: int | None = None,
+    least_window_ns: int | None = None,
     window_s: float | None = None,
     rounds: int | None = None,
 ) -> Plan:
@@ -120,6 +123,8 @@ def plan(
         inference_ns: how long one inference takes. Units: ns.
         has_counter: a counter of energy is read, too, whose ticks give the edges of the window.
         rise_ns: how long the device takes to settle under load; None: 300 ms. Units: ns.
+        least_window_ns: the shortest averaging window that the sensor may have, where that is shorter than the one in
+            `facts`: the rise of a device makes a window look longer. Units: ns.
         window_s: the user's wish instead of the choice made here. Units: s.
         rounds: likewise.
 
@@ -130,32 +135,38 @@ def plan(
     """
     if inference_ns <= 0:
         raise ValueError(f"an inference of {inference_ns} ns: give how long one takes")
-    if rounds is not None and rounds < 1:
-        raise InputError(f"{rounds} rounds: at least 1 is needed, {DEFAULT_ROUNDS} tell how results vary")
+    if rounds is not None and rounds < MIN_ROUNDS:
+        raise InputError(
+            f"{rounds} rounds: at least {MIN_ROUNDS} are needed for an interval, {DEFAULT_ROUNDS} are usual"
+        )
     if facts.update_period_ns is None:
         raise InputError("how often the sensor renews its reading is not known: characterise it with a load first")
     sample_ns = min(max(facts.update_period_ns // _POLLS_PER_UPDATE, _MIN_SAMPLE_NS), _MAX_SAMPLE_NS)
     # What is polled more slowly than it is renewed is renewed by each poll.
     period_ns = max(facts.update_period_ns, sample_ns)
     averaged_ns = _LONGEST_WINDOW_NS if facts.averaging_window_ns is None else facts.averaging_window_ns
-    slides = _locks(facts.averaging_window_ns, period_ns, inference_ns)
+    seen_ns = least_window_ns or facts.averaging_window_ns or round(SMALLEST_SHARE * period_ns)
+    slides = _locks(seen_ns, period_ns, inference_ns)
     window_ns = _window_ns(period_ns, averaged_ns, inference_ns, has_counter, window_s)
     if slides and window_s is None:
         window_ns = max(window_ns, MIN_WINDOW_WITH_PAUSES_NS)
-    settle_ns = (DEFAULT_RISE_NS if rise_ns is None else rise_ns) + averaged_ns
-    phases_ns = _phases_ns(facts.averaging_window_ns, period_ns, inference_ns, window_ns) if slides else ()
+    rise_ns = DEFAULT_RISE_NS if rise_ns is None else rise_ns
+    # A poll shows a window that began up to half of window and period before the instant that it is moved back to.
+    settle_ns = rise_ns + max(averaged_ns, (averaged_ns + period_ns) // 2)
+    phases_ns = _phases_ns(seen_ns, period_ns, inference_ns, window_ns) if slides else ()
     each = math.ceil(window_ns / inference_ns / len(phases_ns)) if slides else 0
     return Plan(
         sample_period_ns=sample_ns,
         window_ns=window_ns,
         settle_ns=settle_ns,
         tail_ns=averaged_ns + period_ns,
+        rise_ns=rise_ns,
         rounds=DEFAULT_ROUNDS if rounds is None else rounds,
         idle_ns=settle_ns + max(MIN_IDLE_NS, _shortest_ns(period_ns, MAX_EDGE_ERROR_OF_CHECK)),
         phases_ns=phases_ns,
         group_inferences=each,
         period_ns=period_ns,
-        reason="; ".join(_reasons(facts, period_ns, window_ns, settle_ns, len(phases_ns), each)),
+        reason="; ".join(_reasons(facts, period_ns, window_ns, settle_ns, seen_ns, len(phases_ns), each)),
     )
 
 
@@ -185,21 +196,21 @@ def _asked_ns(window_s: float, period_ns: int, averaged_ns: int) -> int:
     return round(window_s * 1e9)
 
 
-def _locks(averaged_ns: int | None, period_ns: int, inference_ns: int) -> bool:
+def _locks(seen_ns: int, period_ns: int, inference_ns: int) -> bool:
     """Whether a sensor that keeps step with the load could read it wrong."""
-    seen_ns = _SMALLEST_SHARE * period_ns if averaged_ns is None else averaged_ns
     return min(inference_ns / (2 * seen_ns), (period_ns - seen_ns) / seen_ns) > MAX_LOCKED_ERROR
 
 
-def _phases_ns(averaged_ns: int | None, period_ns: int, inference_ns: int, window_ns: int) -> tuple[int, ...]:
+def _phases_ns(seen_ns: int, period_ns: int, inference_ns: int, window_ns: int) -> tuple[int, ...]:
     """Equally spaced, and so many that together the sensor sees the whole period; each for one inference at least."""
-    seen_ns = _SMALLEST_SHARE * period_ns if averaged_ns is None else averaged_ns
     wanted = min(round(window_ns / (_PERIODS_PER_GROUP * period_ns)), window_ns // inference_ns)
     phases = max(MIN_PHASES, math.ceil(period_ns / seen_ns), wanted)
     return tuple(round(number * period_ns / phases) for number in range(phases))
 
 
-def _reasons(facts: SensorFacts, period_ns: int, window_ns: int, settle_ns: int, groups: int, each: int) -> list[str]:
+def _reasons(
+    facts: SensorFacts, period_ns: int, window_ns: int, settle_ns: int, seen_ns: int, groups: int, each: int
+) -> list[str]:
     readings, error = window_ns / period_ns, edge_error(period_ns, window_ns)
     reasons = [
         f"windows of {window_ns / 1e9:.3g} s or {readings:.0f} readings, whose edges are off by {error:.2%}",
@@ -208,9 +219,8 @@ def _reasons(facts: SensorFacts, period_ns: int, window_ns: int, settle_ns: int,
     if facts.averaging_window_ns is None:
         reasons.append("the averaging window is not known and taken as the worst of NVML's, for each purpose")
     if groups:
-        seen = "an unknown part" if facts.averaging_window_ns is None else f"{facts.averaging_window_ns / 1e6:.0f} ms"
         reasons.append(
-            f"{groups} groups of {each} inferences with pauses, as the sensor sees {seen} of "
-            f"every {period_ns / 1e6:.0f} ms"
+            f"{groups} groups of {each} inferences with pauses, as the sensor may see no more than "
+            f"{seen_ns / 1e6:.0f} ms of every {period_ns / 1e6:.0f} ms"
         )
     return reasons

@@ -137,8 +137,9 @@ def _stretch_problems(recording: Recording, number: int, stretch: Stretch) -> It
         yield f"the instants or counts of stretch {number} do not increase"
     if (stretch.name is None) != (stretch.kind == "idle") or stretch.name not in {None, *recording.plans}:
         yield f"stretch {number} is of {stretch.name!r}, there are {', '.join(recording.plans)}"
-    if stretch.kind != "idle" and not stretch.marks:
-        yield f"stretch {number} does not say how many inferences ran"
+    window_ns = (stretch.window_start_ns, stretch.window_end_ns)
+    if stretch.kind == "load" and not (stretch.marks and stretch.inferences(*window_ns) > 0):
+        yield f"stretch {number} has no inferences in its window"
 
 
 def _sensor_problems(sensor: SensorFacts | None) -> Iterator[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .meter import Meter, MeterError
+from .meter import Meter
 
 Clock = Callable[[], int]
 
@@ -94,24 +94,34 @@ class Sampler:
         self._failures, self._last_failure, self._count = 0, "", 0
         self._started_ns = clock()
         self.cpu_ns = 0
+        self.last_ns: int | None = None
         self.last_values: tuple[float | None, ...] = (None,) * len(meter.info.channels)
 
     def sample(self) -> None:
         """Read once. A reading that fails is counted; the gap that it leaves is judged with the window it lies in."""
         try:
-            reading = self.meter.read()
-        except (MeterError, OSError) as error:
-            self._failures, self._last_failure = self._failures + 1, str(error)
-        else:
-            if reading is not None:
-                self._count += 1
-                self.last_values = reading.values
-                self.readings.append(reading.time_ns, reading.values)
+            self._read()
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises must leave a reason, and not end the thread
+            self._failures, self._last_failure = self._failures + 1, str(error) or type(error).__name__
+
+    def _read(self) -> None:
+        if (reading := self.meter.read()) is not None:
+            self._count += 1
+            self.last_ns, self.last_values = reading.time_ns, reading.values
+            self.readings.append(reading.time_ns, reading.values)
         if (now_ns := self.clock()) >= self._next_conditions_ns:
             self._next_conditions_ns = now_ns + CONDITIONS_PERIOD_NS
             self.conditions.append(now_ns, self.meter.read_conditions())
-            if self.on_conditions is not None:
-                self.on_conditions()
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.on_conditions is None:
+            return
+        try:
+            self.on_conditions()
+        except OSError:
+            # Nobody reads the line any more; the measurement goes on.
+            self.on_conditions = None
 
     @property
     def cost(self) -> SamplerCost:

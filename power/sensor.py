@@ -45,6 +45,10 @@ _GRID, _ZOOM, _ZOOMS = (60, 51), 25, 5
 # divisor with the period, so that edges fall at all of its phases.
 _PROBE_RATIOS = (1 / 2, 0.57, 2 / 3, 3 / 4, 0.83, 0.9, 1.1, 1.17, 5 / 4, 4 / 3)
 _PROBE_UPDATES = 60
+# One stretch of the probe is long enough for the clocks of most devices to rise and stay.
+_LONGEST_RISE_S = 4.0
+# Standard deviations within which noise stays.
+_NOISE = 4.0
 _MIN_EDGES_IN_WINDOWS = 10
 _UNKNOWN = SensorFacts(100_000_000, 1_000_000_000)
 
@@ -181,7 +185,8 @@ def probe_schedule(declared: SensorFacts) -> list[tuple[float, float]]:
     while at < edges / 2 or sum(map(sum, schedule)) < _PROBE_UPDATES * period_ns / 1e9:
         schedule.append((_PROBE_RATIOS[at % count] * base_s, _PROBE_RATIOS[(3 * at + 4) % count] * base_s))
         at += 1
-    return schedule
+    # Last, so that what is known of the sensor does not depend on it.
+    return [*schedule, (max(long_s, _LONGEST_RISE_S), long_s)]
 
 
 def _window(updates: Updates, load: Sequence[LoadStretch], found: SensorFacts, rail: str) -> _Window:
@@ -317,7 +322,10 @@ def _rise_of(updates: Updates, stretch: LoadStretch, window: _Window, near_mw: f
     time_ns, power_mw = updates.time_ns[inside] - stretch.start_ns, updates.power_mw[inside]
     if power_mw.size < _MIN_PARTIAL:
         return None
-    away = np.flatnonzero(np.abs(power_mw - np.median(power_mw[power_mw.size // 2 :])) > near_mw)
+    settled_mw = power_mw[power_mw.size // 2 :]
+    # Noise comes as far without rising.
+    near_mw = max(near_mw, _NOISE * float(settled_mw.std()))
+    away = np.flatnonzero(np.abs(power_mw - np.median(settled_mw)) > near_mw)
     return float(time_ns[away[-1]] - window.window_ns - window.delay_ns) if away.size else 0.0
 
 

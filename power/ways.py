@@ -82,15 +82,26 @@ def declared_sensor(meter: MeterInfo, names: Sequence[str]) -> SensorFacts:
 
 def _by_power(recording: Recording, names: tuple[str, ...], label: str) -> Way | None:
     is_total = names == recording.meter.power_total
-    sensor = recording.sensor if is_total and recording.sensor else declared_sensor(recording.meter, names)
+    sensor = recording.sensor if is_total and recording.sensor else _of_rail(recording, names)
     trace = power_trace(recording.meter, recording.readings, names, sensor)
     if trace is None:
         return None
     way = Way(label, trace, _period_ns(recording, sensor))
-    singles = {(name,): declared_sensor(recording.meter, (name,)) for name in names}
+    singles = {(name,): _of_rail(recording, (name,)) for name in names}
     parts = [power_trace(recording.meter, recording.readings, name, facts) for name, facts in singles.items()]
     moved = [part.shifted(-way.delay_ns) for part in (parts if len(names) > 1 else [trace]) if part is not None]
     return replace(way, trace=trace.shifted(-way.delay_ns), parts=tuple(moved))
+
+
+def _of_rail(recording: Recording, names: tuple[str, ...]) -> SensorFacts:
+    """As declared; what is not, as found of the total, which the same device reads."""
+    declared, found = declared_sensor(recording.meter, names), recording.sensor or SensorFacts()
+    return replace(
+        declared,
+        update_period_ns=declared.update_period_ns or found.update_period_ns,
+        averaging_window_ns=declared.averaging_window_ns or found.averaging_window_ns,
+        step_mw=declared.step_mw or found.step_mw,
+    )
 
 
 def _by_counter(recording: Recording, names: tuple[str, ...], label: str) -> Way | None:

@@ -31,12 +31,22 @@ class VirtualMachine:
     """Time passes only in `load`s and in `sleep`.
 
     `extra_mw(time_ns)` is drawn at any time, for drift; `noise` is the standard deviation of each step's power, as a
-    share of it.
+    share of it. `ramp_ns`: power rises for so long after a load begins, and falls at once. `after_load`: (ns, mW) that
+    are drawn on top of idle for so long after a load.
     """
 
     def __init__(
-        self, idle_mw: float, *, extra_mw: Callable[[int], float] = lambda _ns: 0.0, noise: float = 0.003, seed: int = 0
+        self,
+        idle_mw: float,
+        *,
+        extra_mw: Callable[[int], float] = lambda _ns: 0.0,
+        noise: float = 0.003,
+        seed: int = 0,
+        ramp_ns: int = 0,
+        after_load: tuple[int, float] = (0, 0.0),
     ) -> None:
+        self.ramp_ns, self.after_load = ramp_ns, after_load
+        self._load_began_ns, self._load_ended_ns = 0, 0
         self.noise, self.random = noise, np.random.default_rng(seed)
         self.now_ns = 1_000 * S
         self.idle_mw, self.extra_mw = idle_mw, extra_mw
@@ -49,16 +59,36 @@ class VirtualMachine:
         return self.now_ns
 
     def sleep(self, duration_s: float) -> None:
-        self._advance(round(duration_s * S), self.idle_mw)
+        ended_ns, (after_ns, after_mw) = self.now_ns, self.after_load
+        lasting_ns = min(round(duration_s * S), max(0, self._load_ended_ns + after_ns - ended_ns))
+        self._advance(lasting_ns, self.idle_mw + after_mw)
+        self._advance(round(duration_s * S) - lasting_ns, self.idle_mw)
 
-    def load(self, *phases: tuple[int, float]) -> Callable[[], None]:
-        """An inference that draws each power for its duration: (ns, mW)."""
+    def load(self, *phases: tuple[int, float], slow_first: tuple[int, float] = (0, 1.0)) -> Callable[[], None]:
+        """An inference that draws each power for its duration: (ns, mW); the first so many take that much longer."""
+        done = 0
 
         def infer() -> None:
+            nonlocal done
+            factor = slow_first[1] if done < slow_first[0] else 1.0
+            done += 1
+            # Clocks stay where they are in a short pause.
+            if self.now_ns > self._load_ended_ns + 100 * MS:
+                self._load_began_ns = self.now_ns
             for duration_ns, power_mw in phases:
-                self._advance(duration_ns, power_mw)
+                self._rise(round(duration_ns * factor), power_mw)
+            self._load_ended_ns = self.now_ns
 
         return infer
+
+    def _rise(self, duration_ns: int, power_mw: float) -> None:
+        """Draw that power for that time, less where the device still rises."""
+        end_ns = self.now_ns + duration_ns
+        while self.now_ns < min(end_ns, self._load_began_ns + self.ramp_ns):
+            share = (self.now_ns - self._load_began_ns) / self.ramp_ns
+            step_ns = min(end_ns - self.now_ns, 2 * MS)
+            self._advance(step_ns, self.idle_mw + share * (power_mw - self.idle_mw))
+        self._advance(end_ns - self.now_ns, power_mw)
 
     def energy_mw_ns(self, time_ns: int) -> float:
         """Drawn since the start. Units: mW ns."""

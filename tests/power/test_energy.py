@@ -261,7 +261,7 @@ def test_a_reset_is_refused() -> None:
 
 def test_a_reset_of_a_counter_that_wraps_is_no_wrap() -> None:
     trace = SimulatedCounter(Constant(100e3), MS, wrap_uj=262_143_328_850).trace(0, 10 * S, 10 * MS)
-    with pytest.raises(ValueError, match=r"the counter jumped by 2616\d+ uJ"):
+    with pytest.raises(ValueError, match=r"the counter rose by 2616\d+ uJ"):
         counter_energy(with_change(trace, 500, -int(trace.energy_uj[500])), S, 9 * S)
 
 

@@ -240,13 +240,13 @@ def test_what_is_thrown_away_and_how_long_idling_takes() -> None:
     assert (chosen.settle_ns, chosen.tail_ns) == (1_200 * MS, 1_100 * MS)
     assert delay_ns(SensorFacts(100 * MS, 1000 * MS), chosen.period_ns) == 550 * MS
     assert chosen.idle_ns == 31_200 * MS
-    assert plan(SensorFacts(20 * MS, 10 * MS), MS, has_counter=True, rise_ns=0).idle_ns == 30_010 * MS
+    assert plan(SensorFacts(20 * MS, 10 * MS), MS, has_counter=True, rise_ns=0).idle_ns == 30_015 * MS
 
 
 def test_the_reason_says_why() -> None:
     assert plan(A100, 100 * MS, has_counter=False).reason == (
-        "windows of 12 s or 120 readings, whose edges are off by 0.34%; the first 0.33 s of load do not count; "
-        "24 groups of 5 inferences with pauses, as the sensor sees 25 ms of every 100 ms"
+        "windows of 12 s or 120 readings, whose edges are off by 0.34%; the first 0.36 s of load do not count; "
+        "24 groups of 5 inferences with pauses, as the sensor may see no more than 25 ms of every 100 ms"
     )
 
 

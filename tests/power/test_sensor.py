@@ -228,12 +228,12 @@ def test_readings_that_fall_under_load_are_not_of_it() -> None:
 @pytest.mark.parametrize(
     ("declared", "least_s", "most_s"),
     [
-        (SensorFacts(20 * MS, 10 * MS), 1, 4),
-        (SensorFacts(100 * MS, 25 * MS), 6, 9),
-        (SensorFacts(100 * MS, 1000 * MS), 15, 30),
-        (SensorFacts(1000 * MS, 1000 * MS), 60, 65),
-        (SensorFacts(), 15, 30),
-        (SensorFacts(update_period_ns=2 * S), 120, 140),
+        (SensorFacts(20 * MS, 10 * MS), 5, 8),
+        (SensorFacts(100 * MS, 25 * MS), 10, 13),
+        (SensorFacts(100 * MS, 1000 * MS), 20, 37),
+        (SensorFacts(1000 * MS, 1000 * MS), 65, 76),
+        (SensorFacts(), 20, 37),
+        (SensorFacts(update_period_ns=2 * S), 130, 165),
     ],
 )
 def test_a_probe_takes_as_long_as_its_sensor_needs(declared, least_s, most_s) -> None:

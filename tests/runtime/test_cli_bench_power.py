@@ -33,6 +33,8 @@ def quick_campaign(monkeypatch):
     """Shorter than is honest, so that a test is over in seconds."""
     monkeypatch.setattr("espnet_edge.power.plan.MIN_IDLE_NS", 300_000_000)
     monkeypatch.setattr("espnet_edge.power.campaign._WARMUP_NS", 100_000_000)
+    monkeypatch.setattr("espnet_edge.power.campaign._REST_NS", 100_000_000)
+    monkeypatch.setattr("espnet_edge.power.sensor._LONGEST_RISE_S", 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +140,9 @@ def test_reanalyse_wants_a_result_with_power(conv_artefact, command, tmp_path):
 
 
 NVML_PROGRAM = """
-import espnet_edge.power.campaign as campaign, espnet_edge.power.plan as plan
-plan.MIN_IDLE_NS, campaign._WARMUP_NS = 500_000_000, 200_000_000
+import espnet_edge.power.campaign as campaign, espnet_edge.power.plan as plan, espnet_edge.power.sensor as sensor
+sensor._LONGEST_RISE_S = 0.5
+plan.MIN_IDLE_NS, campaign._WARMUP_NS, campaign._REST_NS = 500_000_000, 200_000_000, 100_000_000
 from espnet_edge.runtime.cli_bench import main
 main()
 """

@@ -64,7 +64,7 @@ def test_what_is_not_known_is_no_number() -> None:
 def test_sentences_name_meter_rounds_windows_and_budget(measured) -> None:
     first, budget, other, *_ = power_sentences(measured)
     assert first.startswith("seg: 400.")
-    assert "(95 %, virtual counter, n=9, 4.9 s windows); net of idle 300." in first
+    assert "(95 %, virtual counter, n=9, 12 s windows); net of idle 300." in first
     assert budget.startswith("seg: standard uncertainties in mJ: between windows ")
     assert "its gain error is not known" in budget
     assert other.startswith("seg: by virtual samples 400.")
