@@ -39,6 +39,8 @@ LEAST_WINDOWS = 3
 LEAST_SHARE = 2 / 3
 # A counter's idle power is the mean of its power in so many parts of the idle stretch.
 _IDLE_PARTS = 12
+# Idle that drifts by less than this share of a load's power is told by the interval alone.
+IDLE_SHARE = 0.005
 _MW_NS_PER_J = 1e12
 _MJ_PER_J = 1e3
 _MJ_PER_MW_NS = 1e-9
@@ -56,8 +58,15 @@ def analyse(recording: Recording) -> EnergyReport:
         loads=tuple(loads),
         idle_before_mw=known.before.mean if known else None,
         idle_after_mw=known.after.mean if known else None,
-        doubts=tuple(doubts_of(recording, loads)),
+        doubts=(*doubts_of(recording, loads), *_idle_doubts(loads, known)),
     )
+
+
+def _idle_doubts(loads: Sequence[LoadEnergy], idle: IdleLine | None) -> Iterator[str]:
+    """Idle that drifted by more than its interval, and by enough to matter beside some load."""
+    powers_mw = [load.total.power_mw.value for load in loads if not isinstance(load.total.power_mw, Unavailable)]
+    if idle is not None and idle.flag and powers_mw and abs(idle.drift_mw) > IDLE_SHARE * min(powers_mw):
+        yield idle.flag
 
 
 def _load_energy(

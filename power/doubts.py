@@ -5,14 +5,18 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from .conditions import condition_doubts
-from .figures import EnergyBy, LoadEnergy, Unavailable
+from .energy import counter_energy, mean_power_mw
+from .figures import EnergyBy, LoadEnergy, Unavailable, Window
 from .nvml_facts import throttling_names
 from .recording import Recording, Stretch
-from .uncertainty import Estimate, drift
-from .ways import total_ways
+from .trace import PowerTrace
+from .uncertainty import Estimate, drift, student_t
+from .ways import Way, total_ways
 
 # A load whose power changes by more than this share over the campaign is not steady.
 STEADY_SHARE = 0.02
+# Nor is one whose power changes by more than this share from the first half of its windows to the second.
+RISE_SHARE = 0.01
 # Idle is at the same clocks as the load where they differ by no more than this share.
 _SAME_CLOCK = 0.05
 
@@ -21,6 +25,7 @@ def doubts_of(recording: Recording, loads: Sequence[LoadEnergy]) -> Iterator[str
     """All doubts, those about single loads first."""
     for load in loads:
         yield from _load_doubts(load)
+        yield from _rise_doubts(recording, load)
         yield from _clock_doubts(recording, load.name)
         yield from _throttle_doubts(recording, load.name)
     if not recording.steady:
@@ -46,10 +51,8 @@ def _load_doubts(load: LoadEnergy) -> Iterator[str]:
             f"{refused[0].refused}"
         )
     yield from _drift_doubts(load.name, by)
-    if isinstance(by.net_mj, Estimate):
-        yield from (f"{load.name}: {flag}" for flag in by.net_mj.flags)
-        if by.net_mj.low <= 0:
-            yield f"{load.name}: net energy cannot be told from 0; raise the load (a larger batch) or --power-rounds"
+    if isinstance(by.net_mj, Estimate) and by.net_mj.low <= 0:
+        yield f"{load.name}: net energy cannot be told from 0; raise the load (a larger batch) or --power-rounds"
 
 
 def _drift_doubts(name: str, by: EnergyBy) -> Iterator[str]:
@@ -65,6 +68,40 @@ def _drift_doubts(name: str, by: EnergyBy) -> Iterator[str]:
             f"{name}: power drifted by {found.change / mean_mw:+.1%} over the rounds, more than {STEADY_SHARE:.0%}: "
             "warm the machine up for longer, or lock its clocks"
         )
+
+
+def _rise_doubts(recording: Recording, load: LoadEnergy) -> Iterator[str]:
+    """Power that still rises or falls within the windows, in the same way in each."""
+    by = load.total
+    way = next((way for way in total_ways(recording) if way.label == by.label), None)
+    if way is None or recording.plans[load.name].phases_ns or isinstance(by.gross_mj, Unavailable):
+        return
+    shares = [share for window in by.windows if (share := _rise_within(way, window)) is not None]
+    if len(shares) < 3:
+        return
+    mean, error = float(np.mean(shares)), float(np.std(shares, ddof=1)) / len(shares) ** 0.5
+    if abs(mean) > RISE_SHARE and abs(mean) > student_t(len(shares) - 1) * error:
+        yield (
+            f"{load.name}: power changed by {mean:+.1%} from the first half of its windows to the second: the device "
+            "had not settled; measure for longer (--power-window), or lock its clocks"
+        )
+
+
+def _rise_within(way: Way, window: Window) -> float | None:
+    """By which share the second half of the window drew more power than the first; None where that is not known."""
+    halves = ((window.start_ns, window.mid_ns), (window.mid_ns, window.end_ns))
+    try:
+        first_mw, second_mw = (_mean_mw(way, *half) for half in halves)
+    except ValueError:
+        return None  # too short for the counter's ticks, or not seen: the window itself says so
+    return second_mw / first_mw - 1 if first_mw > 0 else None
+
+
+def _mean_mw(way: Way, start_ns: int, end_ns: int) -> float:
+    if isinstance(way.trace, PowerTrace):
+        return mean_power_mw(way.trace, start_ns, end_ns)
+    found = counter_energy(way.trace, start_ns, end_ns)
+    return found.energy_j / (found.end_ns - found.start_ns) * 1e12
 
 
 def _clock_doubts(recording: Recording, name: str) -> Iterator[str]:
