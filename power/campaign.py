@@ -172,6 +172,8 @@ class _Campaign:
         trace = power_trace(self.meter, self._readings(), channels, declared)
         if trace is None:
             raise self._silent("no reading came in while the sensor was looked at")
+        if np.ptp(trace.power_mw) == 0:
+            raise self._silent(f"its reading stood still at {trace.power_mw[0]:g} mW, with and without load")
         try:
             found = characterise(trace, [LoadStretch(stretch.start_ns, stretch.end_ns) for stretch in loads])
         except SensorUnclearError as error:

@@ -18,6 +18,8 @@ from .runner import RunnerInfo
 POWER_SCHEMA_VERSION = 1
 # Sampling is meant to take less than this share of one core.
 _SAMPLER_SHARE = 0.01
+# Of a figure whose interval is next to nothing.
+_MAX_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _unit_first(figure: Estimate, unit: str) -> str:
 
 def _rounded(figure: Estimate, factor: float) -> tuple[str, str]:
     value, half_width = figure.value * factor, figure.half_width * factor
-    decimals = max(0, 1 - floor(log10(half_width))) if half_width > 0 else 3
+    decimals = min(max(0, 1 - floor(log10(half_width))), _MAX_DECIMALS) if half_width > 0 else 3
     return f"{value:.{decimals}f}", f"{half_width:.{decimals}f}"
 
 

@@ -29,13 +29,14 @@ def run(
     idle_mw: float = IDLE_MW,
     settings: Settings | None = None,
     extra_mw: Callable[[int], float] = lambda _ns: 0.0,
+    noise: float = 0.003,
     ramp_ns: int = 0,
     after_load: tuple[int, float] = (0, 0.0),
     slow_first: tuple[int, float] = (0, 1.0),
     prepare: Callable[[VirtualMeter], object] = lambda _meter: None,
     **meter_options,
 ) -> Recording:
-    machine = VirtualMachine(idle_mw, extra_mw=extra_mw, ramp_ns=ramp_ns, after_load=after_load)
+    machine = VirtualMachine(idle_mw, extra_mw=extra_mw, noise=noise, ramp_ns=ramp_ns, after_load=after_load)
     meter = VirtualMeter(machine, model, **meter_options)
     prepare(meter)
     sampler = sampler_of(machine, meter)
@@ -243,8 +244,20 @@ def test_a_dead_sensor_is_refused_before_anything_is_measured() -> None:
 
 
 def test_a_constant_reading_tells_nothing() -> None:
-    with pytest.raises(UnavailableError, match="how it measures could not be found out"):
+    with pytest.raises(UnavailableError, match=r"its reading stood still at 0 mW, with and without load"):
         run(SensorModel(step_mw=1e6), {"a": STEADY})
+    with pytest.raises(UnavailableError, match=r"stood still"):
+        run(SensorModel(step_mw=1e6), {"a": STEADY}, declared=SensorFacts(100 * MS))
+
+
+def test_a_load_that_the_sensor_hardly_sees_is_measured_as_declared_and_says_so() -> None:
+    """Readings of two levels, at random, whether the load runs or not."""
+    phases, declared = [(5 * MS, 20.2e3)], SensorFacts(100 * MS)
+    report = analyse(run(SensorModel(step_mw=400), {"a": phases}, idle_mw=20.2e3, noise=0.0005, declared=declared))
+    assert any("is taken as declared" in doubt for doubt in report.doubts)
+    assert any("net energy cannot be told from 0" in doubt for doubt in report.doubts)
+    gross = known(only(report).total.gross_mj)
+    assert gross.low <= 101 <= gross.high
 
 
 def test_the_users_window_and_rounds() -> None:

@@ -50,6 +50,7 @@ def estimate(value: float, half_width: float) -> Estimate:
         (0.012346, 0.00045, "0.01235 ± 0.00045"),
         (5.0, 0.0, "5.000 ± 0.000"),
         (-1.3, 9.31, "-1.3 ± 9.3"),
+        (2e-16, 7.6e-15, "0.000000 ± 0.000000"),
     ],
 )
 def test_two_digits_of_the_interval_and_as_many_of_the_value(value, half_width, text) -> None:
