@@ -72,9 +72,13 @@ def measure(
         progress: see `Progress`.
 
     Raises:
+        ValueError: there is no load.
         InputError: a window that was asked for is too short for the sensor.
-        UnavailableError: how the sensor measures could not be found out, so no window can be chosen.
+        UnavailableError: the meter has stopped to answer, or how it measures could not be found out, so that no window
+            can be chosen.
     """
+    if not loads:
+        raise ValueError("there is no load to measure: give one at least")
     return _Campaign(loads, sampler, settings, sleep, snapshot, progress).run()
 
 
