@@ -16,7 +16,8 @@ from .recording import Recording, Samples, Stretch
 from .trace import SensorFacts
 
 # A measurement of ten minutes at 100 Hz with four rails takes about 5 MB.
-MAX_FILE_BYTES = 1 << 29
+MAX_FILE_BYTES = 1 << 28
+SCHEMA_VERSION = 1
 # mW or uJ: counters are read into floats, which hold whole numbers up to this exactly.
 _MAX_VALUE = 2.0**53
 
@@ -35,11 +36,15 @@ def read_recording(path: Path) -> Recording:
     data = read_json(path)
     power = data.get("power") if isinstance(data, dict) else None
     recording = power.get("recording") if isinstance(power, dict) else None
-    if recording is None:
+    if power is None or recording is None:
         reason = power.get("unavailable") if isinstance(power, dict) else None
         because = f": {reason}" if reason else ""
         raise InputError(
             f"{path} has no recording of power{because}; give a file that espnet-bench --measure power --json wrote"
+        )
+    if (version := power.get("schema_version", SCHEMA_VERSION)) != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: power has schema version {version}, this program reads {SCHEMA_VERSION}; use its own"
         )
     try:
         checked = TypeAdapter(Recording).validate_python(recording)
@@ -60,14 +65,27 @@ def read_json(path: Path) -> Any:
         InputError: it cannot be read, is larger than `MAX_FILE_BYTES`, or is no JSON.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise InputError(f"{path} has {size} bytes, at most {MAX_FILE_BYTES} are read; is it the right file?")
-        return json.loads(path.read_bytes(), parse_constant=_no_number)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; check the path") from error
+        return json.loads(read_bounded(path), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON ({str(error)[:100]}); is it the right file?") from error
+
+
+def read_bounded(path: Path) -> bytes:
+    """All bytes of a regular file; devices and pipes have no end that one could wait for.
+
+    Raises:
+        InputError: it is no regular file, cannot be read, or is larger than `MAX_FILE_BYTES`.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is no file that is there; check the path")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; check the path") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(f"{path} is too large, at most {MAX_FILE_BYTES} are read; is it the right file?")
+    return data
 
 
 def _no_number(name: str) -> None:

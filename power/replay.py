@@ -1,6 +1,7 @@
 """A stored trace as a meter: what was read then is read again, at the same pace."""
 
 import csv
+import io
 import math
 import time
 from bisect import bisect_right
@@ -13,7 +14,7 @@ from ..errors import InputError
 from .boards import total_of
 from .meter import Channel, MeterError, MeterInfo, Quantity, Reading
 from .recording import Samples
-from .recording_file import MAX_FILE_BYTES, read_recording
+from .recording_file import read_bounded, read_recording
 
 # Column names end in the unit: total_mw, VDD_IN_w, package_uj.
 _UNITS: dict[str, tuple[Quantity, float]] = {"mw": ("power_mw", 1.0), "w": ("power_mw", 1e3), "uj": ("energy_uj", 1.0)}
@@ -89,12 +90,7 @@ def _from_csv(path: Path) -> tuple[MeterInfo, Samples]:
 
 def _rows(path: Path) -> tuple[list[str], list[list[float | None]]]:
     try:
-        if (size := path.stat().st_size) > MAX_FILE_BYTES:
-            raise InputError(f"{path} has {size} bytes, at most {MAX_FILE_BYTES} are read; is it the right file?")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; check the path") from error
+        lines = list(csv.reader(io.StringIO(read_bounded(path).decode("utf-8-sig"), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no CSV file ({error}); it needs {_FORM}") from error
     header = [name.strip() for name in lines[0]] if lines else []

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .report import MeasuredFile, MeasuredRunner, Skipped
     from .runner import Runner
 
+MAX_WINDOW_S = 3600
+
 app = new_app()
 
 
@@ -135,10 +137,12 @@ def bench_command(
     if not engine:
         raise InputError("nothing to measure: name an artefact, --engine FILE")
     _check_files(engine, json_file)
+    if power_window is not None and not 0 < power_window <= MAX_WINDOW_S:
+        raise InputError(f"--power-window {power_window:g}: give seconds, more than 0 and at most {MAX_WINDOW_S}")
     options = _Options(*_runtimes(runtime), device=device, threads=threads, batch=batch, seed=seed, trust=trust)
     from ..power.campaign import Settings
     from .environment import load_average, read_environment
-    from .power_report import MissingPower
+    from .power_report import MissingPower, nothing_known
     from .report import Report, print_report, write_json
 
     started, environment, load_before = _now(), read_environment(), load_average()
@@ -160,6 +164,8 @@ def bench_command(
     print_report(report)
     if isinstance(power, MissingPower):
         raise power.error
+    if power is not None and (reason := nothing_known(power)) is not None:
+        raise UnavailableError(f"no energy is known: {reason}")
 
 
 def main() -> None:

@@ -10,12 +10,11 @@ from ..errors import EspnetEdgeError
 from ..power.figures import EnergyBy, EnergyReport, Figure, LoadEnergy, Unavailable
 from ..power.meters import Probe
 from ..power.recording import Recording
-from ..power.recording_file import recording_json
+from ..power.recording_file import SCHEMA_VERSION, recording_json
 from ..power.trace import SensorFacts
 from ..power.uncertainty import Estimate
 from .runner import RunnerInfo
 
-POWER_SCHEMA_VERSION = 1
 # Sampling is meant to take less than this share of one core.
 _SAMPLER_SHARE = 0.01
 # Of a figure whose interval is next to nothing.
@@ -47,12 +46,12 @@ def power_json(power: MeasuredPower | MissingPower) -> dict[str, Any]:
     """JSON values: the recording, from which the result follows, and the result; or why there is none."""
     if isinstance(power, MissingPower):
         return {
-            "schema_version": POWER_SCHEMA_VERSION,
+            "schema_version": SCHEMA_VERSION,
             "unavailable": power.reason,
             "probes": [asdict(probe) for probe in power.probes],
         }
     return {
-        "schema_version": POWER_SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "result": result_json(power),
         "recording": recording_json(power.recording),
     }
@@ -137,9 +136,25 @@ def _row(load: LoadEnergy) -> dict[str, str]:
         "net mJ": figure_text(load.total.net_mj),
         "power W": figure_text(load.total.power_mw, 1e-3),
         "ms": f"{load.inference_ms:.3f}",
-        "inferences/J": "unknown" if isinstance(gross, Unavailable) else f"{1e3 / gross.value:.4g}",
-        "energy ratio": "1.00" if load.ratio is None else figure_text(load.ratio),
+        "inferences/J": f"{1e3 / gross.value:.4g}" if isinstance(gross, Estimate) and gross.value > 0 else "unknown",
+        "energy ratio": _ratio_text(load),
     }
+
+
+def _ratio_text(load: LoadEnergy) -> str:
+    if load.ratio is not None:
+        return figure_text(load.ratio)
+    return "unknown" if isinstance(load.total.gross_mj, Unavailable) else "1.00"
+
+
+def nothing_known(power: MeasuredPower) -> str | None:
+    """Why no load has any figure, neither of the total nor of a rail; None where one has."""
+    figures = [by.gross_mj for load in power.energy.loads for by in (load.total, *load.rails)]
+    reasons = [figure.reason for figure in figures if isinstance(figure, Unavailable)]
+    if len(reasons) < len(figures):
+        return None
+    failure = power.recording.cost.last_failure
+    return reasons[0] + (f"; the last reading that failed: {failure}" if failure else "")
 
 
 def _sentences(load: LoadEnergy) -> Iterator[str]:

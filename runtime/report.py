@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from ..errors import one_line
 from ..files import write_text
 from .bench import BenchResult, LatencySamples, Ratio
 from .environment import Environment, environment_doubts
@@ -108,7 +109,7 @@ def print_report(report: Report) -> None:
 def print_power(power: MeasuredPower) -> None:
     """The figures of power alone, on standard output."""
     console = _console()
-    _print_table(console, [{"measured": name, **cells} for name, cells in power_rows(power).items()])
+    _print_table(console, [{"measured": one_line(name), **cells} for name, cells in power_rows(power).items()])
     lists = {
         "energy": power_sentences(power),
         "definitions": power_definitions(power),
@@ -129,7 +130,8 @@ def _print_lists(console: Console, lists: Mapping[str, Sequence[str]]) -> None:
         if lines:
             console.print(f"\n{title}:", markup=False)
         for line in lines:
-            console.print(f"  - {line}", markup=False)
+            # Names may come from a file of somebody else's.
+            console.print(f"  - {one_line(line)}", markup=False)
 
 
 def _print_table(console: Console, rows: Sequence[Mapping[str, str]]) -> None:

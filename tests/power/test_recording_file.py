@@ -58,6 +58,7 @@ def test_what_was_written_gives_the_same_figures(recording: Recording, values: A
         ('{"power": 3}', "has no recording of power"),
         ('{"power": {"unavailable": "no meter here"}}', "has no recording of power: no meter here"),
         ('{"power": {"recording": []}}', "power.recording"),
+        ('{"power": {"schema_version": 99, "recording": []}}', "schema version 99, this program reads 1"),
         ('{"power": {"recording": {}}}', "power.recording.meter"),
     ],
 )
@@ -71,6 +72,8 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         read_recording(tmp_path / "none.json")
     with pytest.raises(InputError, match="check the path"):
         read_recording(tmp_path)
+    with pytest.raises(InputError, match="check the path"):
+        read_recording(Path("/dev/zero"))
     (tmp_path / "binary.json").write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match="is no JSON"):
         read_recording(tmp_path / "binary.json")

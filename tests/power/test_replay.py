@@ -103,7 +103,9 @@ def test_files_that_are_not_there_or_too_large(tmp_path: Path, monkeypatch: pyte
         open_replay(tmp_path / "none.csv")
     with pytest.raises(InputError, match="check the path"):
         open_replay(tmp_path)
-    monkeypatch.setattr("espnet_edge.power.replay.MAX_FILE_BYTES", 10)
+    with pytest.raises(InputError, match="check the path"):
+        open_replay(Path("/dev/zero"))
+    monkeypatch.setattr("espnet_edge.power.recording_file.MAX_FILE_BYTES", 10)
     with pytest.raises(InputError, match="at most 10 are read"):
         open_replay(csv(tmp_path, "time_s,a_w\n0,1\n1,1\n"))
 

@@ -117,6 +117,8 @@ def test_a_window_that_is_too_short_costs_nothing_but_the_power(conv_artefact, c
         (("--power-source", "replay:none.csv"), 2, ["none.csv", "check the path"]),
         (("--power-source", "rapl:0"), 2, ["'rapl:0' is unknown"]),
         (("--power-rounds", 2), 2, ["--power-rounds"]),
+        (("--power-window", "nan"), 2, ["--power-window nan", "more than 0 and at most 3600"]),
+        (("--power-window", 0), 2, ["more than 0"]),
         (("--power-window", "long"), 2, ["--power-window"]),
     ],
 )

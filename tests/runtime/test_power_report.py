@@ -15,6 +15,7 @@ from espnet_edge.runtime.power_report import (
     MeasuredPower,
     MissingPower,
     figure_text,
+    nothing_known,
     power_definitions,
     power_doubts,
     power_json,
@@ -84,7 +85,10 @@ def test_a_figure_that_is_refused_is_told_with_its_reason(measured) -> None:
     total = replace(first.total, gross_mj=why, net_mj=why, power_mw=why)
     refused = replace(measured, energy=replace(measured.energy, loads=(replace(first, total=total), *others)))
     assert power_sentences(refused)[0] == "seg: energy unknown: the meter fell off"
-    assert power_rows(refused)["seg"]["inferences/J"] == "unknown"
+    assert power_rows(refused)["seg"]["inferences/J"] == power_rows(refused)["seg"]["energy ratio"] == "unknown"
+    assert nothing_known(refused) is None
+    alone = replace(refused, energy=replace(refused.energy, loads=refused.energy.loads[:1]))
+    assert nothing_known(alone) == "the meter fell off"
     assert power_json(refused)["result"]["loads"][0]["total"]["gross_mj"] == {"reason": "the meter fell off"}
 
 
