@@ -44,7 +44,8 @@ def read_recording(path: Path) -> Recording:
         )
     if (version := power.get("schema_version", SCHEMA_VERSION)) != SCHEMA_VERSION:
         raise InputError(
-            f"{path}: power has schema version {version}, this program reads {SCHEMA_VERSION}; use its own"
+            f"{path}: power has schema version {version}, this program reads {SCHEMA_VERSION}; "
+            "take the version of the program that wrote it"
         )
     try:
         checked = TypeAdapter(Recording).validate_python(recording)
@@ -79,13 +80,13 @@ def read_bounded(path: Path) -> bytes:
     if not path.is_file():
         raise InputError(f"{path} is no file that is there; check the path")
     try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise InputError(f"{path} has {size} bytes, at most {MAX_FILE_BYTES} are read; is it the right file?")
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            return file.read(size)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; check the path") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise InputError(f"{path} is too large, at most {MAX_FILE_BYTES} are read; is it the right file?")
-    return data
 
 
 def _no_number(name: str) -> None:
