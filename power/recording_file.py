@@ -1,9 +1,10 @@
 """Recordings in JSON files: written with a result, read again for another look at it or as a meter that replays."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import InputError
 from .meter import MeterInfo
-from .plan import Plan
 from .recording import Recording, Samples, Stretch
 from .trace import SensorFacts
 
@@ -19,7 +19,8 @@ from .trace import SensorFacts
 MAX_FILE_BYTES = 1 << 28
 SCHEMA_VERSION = 1
 # mW or uJ: counters are read into floats, which hold whole numbers up to this exactly.
-_MAX_VALUE = 2.0**53
+MAX_VALUE = 2.0**53
+_MAX_DIGITS = 300  # of a whole number: more do not fit into a float
 
 
 def recording_json(recording: Recording) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def read_json(path: Path) -> Any:
         InputError: it cannot be read, is larger than `MAX_FILE_BYTES`, or is no JSON.
     """
     try:
-        return json.loads(read_bounded(path), parse_constant=_no_number)
+        return json.loads(read_bounded(path), parse_constant=_no_number, parse_float=_float, parse_int=_int)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON ({str(error)[:100]}); is it the right file?") from error
 
@@ -93,19 +94,29 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:40]} is too large")
+    return value
+
+
+def _int(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a whole number has {len(digits)} digits")
+    return int(digits)
+
+
 def _check(path: Path, recording: Recording) -> None:
     """Raise InputError where numbers that belong together do not fit."""
-    for problem in (
-        *_samples_problems("readings", recording.readings, [channel.name for channel in recording.meter.channels]),
-        *_samples_problems("conditions", recording.conditions, recording.meter.condition_names),
-        *_total_problems(recording.meter),
-        *_plan_problems(recording.plans),
-        *(
-            problem
-            for i, stretch in enumerate(recording.stretches)
-            for problem in _stretch_problems(recording, i, stretch)
-        ),
-        *_sensor_problems(recording.sensor),
+    # One after the other: later checks compute with what earlier ones have let pass.
+    for problem in chain(
+        _samples_problems("readings", recording.readings, [channel.name for channel in recording.meter.channels]),
+        _samples_problems("conditions", recording.conditions, recording.meter.condition_names),
+        _total_problems(recording.meter),
+        _plan_problems(recording),
+        *(_stretch_problems(recording, i, stretch) for i, stretch in enumerate(recording.stretches)),
+        _sensor_problems(recording.sensor),
     ):
         raise InputError(f"{path}: {problem}; the file was changed, or is of another version")
 
@@ -116,8 +127,8 @@ def _samples_problems(what: str, samples: Samples, names: Sequence[str]) -> Iter
     for name, column in samples.columns.items():
         if len(column) != len(samples.time_ns):
             yield f"{what} of {name} are {len(column)}, at {len(samples.time_ns)} instants"
-        if not all(value is None or abs(value) <= _MAX_VALUE for value in column):
-            yield f"{what} of {name} have a value beyond {_MAX_VALUE:g}"
+        if not all(value is None or abs(value) <= MAX_VALUE for value in column):
+            yield f"{what} of {name} have a value beyond {MAX_VALUE:g}"
     if any(later <= earlier for earlier, later in pairwise(samples.time_ns)) or not _are_instants(
         *samples.time_ns[-1:]
     ):
@@ -133,15 +144,17 @@ def _total_problems(meter: MeterInfo) -> Iterator[str]:
             if name not in known
         )
     for channel in meter.channels:
-        if channel.wrap_uj is not None and not 0 < channel.wrap_uj <= _MAX_VALUE:
+        if channel.wrap_uj is not None and not 0 < channel.wrap_uj <= MAX_VALUE:
             yield f"the counter {channel.name} starts again at {channel.wrap_uj} uJ"
         yield from _sensor_problems(channel.sensor)
 
 
-def _plan_problems(plans: Mapping[str, Plan]) -> Iterator[str]:
-    if not plans:
+def _plan_problems(recording: Recording) -> Iterator[str]:
+    if not recording.plans:
         yield "it measured nothing"
-    for name, plan in plans.items():
+    for name, plan in recording.plans.items():
+        if not recording.of("load", name):
+            yield f"it has a plan of {name}, and no stretch in which that ran"
         lengths_ns = (plan.window_ns, plan.sample_period_ns, plan.period_ns)
         others_ns = (plan.settle_ns, plan.tail_ns, plan.idle_ns)
         if min(plan.rounds, *lengths_ns) < 1 or min(others_ns) < 0 or not _are_instants(*lengths_ns, *others_ns):
@@ -152,19 +165,37 @@ def _stretch_problems(recording: Recording, number: int, stretch: Stretch) -> It
     times = [stretch.start_ns, *(mark.time_ns for mark in stretch.marks), stretch.end_ns]
     window = [stretch.start_ns, stretch.window_start_ns, stretch.window_end_ns, stretch.end_ns]
     counts = [mark.inferences for mark in stretch.marks]
-    if times != sorted(times) or counts != sorted(counts) or window != sorted(window) or not _are_instants(*window):
+    if (
+        times != sorted(times)
+        or counts != sorted(counts)
+        or window != sorted(window)
+        or not _are_instants(*window, *counts)
+    ):
         yield f"the instants or counts of stretch {number} do not increase"
     if (stretch.name is None) != (stretch.kind == "idle") or stretch.name not in {None, *recording.plans}:
         yield f"stretch {number} is of {stretch.name!r}, there are {', '.join(recording.plans)}"
+    yield from _pause_problems(number, stretch)
     window_ns = (stretch.window_start_ns, stretch.window_end_ns)
     if stretch.kind == "load" and not (stretch.marks and stretch.inferences(*window_ns) > 0):
         yield f"stretch {number} has no inferences in its window"
 
 
+def _pause_problems(number: int, stretch: Stretch) -> Iterator[str]:
+    edges_ns = [edge for pause in stretch.pauses for edge in (pause.start_ns, pause.end_ns)]
+    if (span := [stretch.start_ns, *edges_ns, stretch.end_ns]) != sorted(span):
+        yield f"the pauses of stretch {number} overlap, or reach outside of it"
+    window_ns = (stretch.window_start_ns, stretch.window_end_ns)
+    if stretch.kind == "load" and stretch.paused_ns(*window_ns) >= window_ns[1] - window_ns[0]:
+        yield f"stretch {number} has nothing but pauses in its window"
+
+
 def _sensor_problems(sensor: SensorFacts | None) -> Iterator[str]:
+    errors = (sensor.gain_error, sensor.offset_mw) if sensor else ()
+    if not all(number is None or 0 <= number <= MAX_VALUE for number in errors):
+        yield f"its sensor has errors of {errors}, of which none can be below 0 or beyond {MAX_VALUE:g}"
     numbers = (sensor.update_period_ns, sensor.averaging_window_ns, sensor.step_mw) if sensor else ()
-    if not all(number is None or 0 < number <= _MAX_VALUE for number in numbers):
-        yield f"its sensor has {numbers}, of which none can be below 0 or beyond {_MAX_VALUE:g}"
+    if not all(number is None or 0 < number <= MAX_VALUE for number in numbers):
+        yield f"its sensor has {numbers}, of which none can be below 0 or beyond {MAX_VALUE:g}"
 
 
 def _are_instants(*time_ns: int) -> bool:

@@ -5,20 +5,22 @@ import io
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .boards import total_of
 from .meter import Channel, MeterError, MeterInfo, Quantity, Reading
 from .recording import Samples
-from .recording_file import read_bounded, read_recording
+from .recording_file import MAX_VALUE, read_bounded, read_recording
 
 # Column names end in the unit: total_mw, VDD_IN_w, package_uj.
 _UNITS: dict[str, tuple[Quantity, float]] = {"mw": ("power_mw", 1.0), "w": ("power_mw", 1e3), "uj": ("energy_uj", 1.0)}
 _TIME_NS = {"time_ns": 1.0, "time_us": 1e3, "time_ms": 1e6, "time_s": 1e9}
+_MAX_TIME_NS = float(1 << 62)
+_MAX_SHOWN = 60  # characters of a file that a message repeats
 _FORM = "a header with time_s (or time_ms, time_us, time_ns) first, then columns that end in _w, _mw or _uj"
 
 
@@ -77,26 +79,29 @@ def open_replay(path: Path, *, clock: Callable[[], int] = time.monotonic_ns) -> 
 
 def _from_csv(path: Path) -> tuple[MeterInfo, Samples]:
     header, rows = _rows(path)
-    channels, factors = zip(*(_channel(path, name) for name in header[1:]), strict=True)
-    times_ns = [round(row[0] * _TIME_NS[header[0]]) for row in rows if row[0] is not None]
+    channels, factors = _channels(path, header[1:])
+    times_ns = [_time_ns(path, row[0] * _TIME_NS[header[0]]) for row in rows if row[0] is not None]
     if len(times_ns) < len(rows) or any(later <= earlier for earlier, later in pairwise(times_ns)):
         raise InputError(f"{path}: times in {header[0]} do not increase, or are missing in a row; sort and fill them")
     columns = {
-        channel.name: tuple(None if row[i] is None else row[i] * factor for row in rows)
+        channel.name: tuple(_scaled(row[i], factor) for row in rows)
         for i, (channel, factor) in enumerate(zip(channels, factors, strict=True), 1)
     }
+    for channel in channels:
+        _check_values(path, channel, columns[channel.name])
     return _csv_info(path, channels), Samples(tuple(times_ns), columns)
 
 
 def _rows(path: Path) -> tuple[list[str], list[list[float | None]]]:
     try:
-        lines = list(csv.reader(io.StringIO(read_bounded(path).decode("utf-8-sig"), newline="")))
+        reader = csv.reader(io.StringIO(read_bounded(path).decode("utf-8-sig"), newline=""))
+        lines = [(reader.line_num, line) for line in reader if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no CSV file ({error}); it needs {_FORM}") from error
-    header = [name.strip() for name in lines[0]] if lines else []
+    header = [one_line(name) for name in lines[0][1]] if lines else []
     if len(header) < 2 or header[0] not in _TIME_NS or len(set(header)) < len(header) or len(lines) < 2:
         raise InputError(f"{path}: its first line is {','.join(header)[:100]!r}; it needs {_FORM}, each name once")
-    return header, [_numbers(path, number, line, len(header)) for number, line in enumerate(lines[1:], 2) if line]
+    return header, [_numbers(path, number, line, len(header)) for number, line in lines[1:]]
 
 
 def _numbers(path: Path, number: int, line: list[str], columns: int) -> list[float | None]:
@@ -105,16 +110,47 @@ def _numbers(path: Path, number: int, line: list[str], columns: int) -> list[flo
     try:
         cells = [float(cell) if cell.strip() else None for cell in line]
     except ValueError as error:
-        raise InputError(f"{path}, line {number}: {error}; leave a cell empty where nothing was read") from error
+        raise InputError(
+            f"{path}, line {number}: {str(error)[:_MAX_SHOWN]}; leave a cell empty where nothing was read"
+        ) from error
     if any(cell is not None and not math.isfinite(cell) for cell in cells):
         raise InputError(f"{path}, line {number}: a cell is not finite; leave it empty where nothing was read")
     return cells
 
 
+def _time_ns(path: Path, time_ns: float) -> int:
+    if abs(time_ns) > _MAX_TIME_NS:
+        raise InputError(f"{path}: an instant at {time_ns:.3g} ns is beyond {_MAX_TIME_NS:.3g} ns; check the unit")
+    return round(time_ns)
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _check_values(path: Path, channel: Channel, values: Sequence[float | None]) -> None:
+    least = 0.0 if channel.quantity == "energy_uj" else -MAX_VALUE
+    if strange := [value for value in values if value is not None and not least <= value <= MAX_VALUE]:
+        unit = channel.quantity.rpartition("_")[2]
+        raise InputError(
+            f"{path}: {channel.name} of {strange[0]:g} {unit} is not between {least:g} and {MAX_VALUE:g}; "
+            "check the column's unit"
+        )
+
+
+def _channels(path: Path, columns: Sequence[str]) -> tuple[tuple[Channel, ...], tuple[float, ...]]:
+    """The channels, and the factor that brings each column to the channel's unit."""
+    channels, factors = zip(*(_channel(path, name) for name in columns), strict=True)
+    names = [channel.name for channel in channels]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{path}: two columns are of {twice[0][:_MAX_SHOWN]}, in several units; rename or drop one")
+    return channels, factors
+
+
 def _channel(path: Path, column: str) -> tuple[Channel, float]:
     name, _, unit = column.rpartition("_")
     if unit not in _UNITS or not name:
-        raise InputError(f"{path}: the column {column!r} names no unit; it needs {_FORM}")
+        raise InputError(f"{path}: the column {column[:_MAX_SHOWN]!r} names no unit; it needs {_FORM}")
     quantity, factor = _UNITS[unit]
     return Channel(name, quantity), factor
 

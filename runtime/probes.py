@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..power.conditions import power_mode
-from ..power.meter import SOURCE_NAMES, Meter, Reading
+from ..power.meter import SOURCE_NAMES, Meter, MeterError, Reading
 from ..power.meters import Places as MeterPlaces
 from ..power.meters import Probe, probe_meters
 from ..version import __version__
@@ -227,9 +227,17 @@ def sensor_findings(places: Places) -> Iterator[Finding]:
             yield Finding("sensor", name, there=True, answer=str(found))
             continue
         try:
-            yield Finding("sensor", name, there=True, answer=_reading_text(found)[:_MAX_TEXT])
+            yield _reading_finding(name, found)
         finally:
             found.close()
+
+
+def _reading_finding(name: str, meter: Meter) -> Finding:
+    try:
+        return Finding("sensor", name, there=True, answer=_reading_text(meter)[:_MAX_TEXT])
+    except MeterError as error:
+        way_out = "it was readable a moment ago: try again, and look for the reason in dmesg"
+        return Finding("sensor", name, there=False, answer=str(error)[:_MAX_TEXT], way_out=way_out)
 
 
 def _reading_text(meter: Meter) -> str:

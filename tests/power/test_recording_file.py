@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "binary.json").write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match="is no JSON"):
         read_recording(tmp_path / "binary.json")
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(InputError, match="check the path"):
+        read_recording(tmp_path / "pipe.json")
     monkeypatch.setattr("espnet_edge.power.recording_file.MAX_FILE_BYTES", 100)
     with pytest.raises(InputError, match="at most 100 are read"):
         read_recording(tmp_path / "binary.json")
@@ -85,7 +89,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def changed(values: Any, where: str, value: object) -> Any:
     """A copy with another value at a path of keys and indices."""
     result = copy.deepcopy(values)
-    *path, last = (int(part) if part.isdigit() else part for part in where.split("."))
+    *path, last = (int(part) if part.lstrip("-").isdigit() else part for part in where.split("."))
     entry = result["power"]["recording"]
     for part in path:
         entry = entry[part]
@@ -114,12 +118,38 @@ def changed(values: Any, where: str, value: object) -> Any:
         ("plans.a.rounds", -1, "plan of a"),
         ("sensor.update_period_ns", -5, "sensor"),
         ("cost.wall_ns", "long", r"cost\.wall_ns"),
+        ("cost.wall_ns", 10**300, "a whole number has 301 digits"),
+        ("sensor.gain_error", -0.1, "its sensor has errors of"),
+        ("stretches.3.marks.-1.inferences", 2**62, "stretch 3 do not increase"),
+        ("stretches.0.pauses", [{"start_ns": 0, "end_ns": 1}], "the pauses of stretch 0 overlap, or reach outside"),
     ],
 )
 def test_what_contradicts_itself(values: Any, where: str, value: object, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words) as caught:
         read_recording(written(tmp_path, changed(values, where, value)))
     assert "\n" not in str(caught.value)
+
+
+def test_a_number_beyond_floats_is_none(values: Any, tmp_path: Path) -> None:
+    """Also where it is no part of the recording: the whole file is written again."""
+    text = json.dumps({**values, "latency": "here"}).replace('"here"', "1e400")
+    with pytest.raises(InputError, match="1e400 is too large"):
+        read_recording(written(tmp_path, text))
+
+
+def test_loads_that_never_ran_or_only_paused(values: Any, tmp_path: Path) -> None:
+    stretches = values["power"]["recording"]["stretches"]
+    others = [stretch for stretch in stretches if (stretch["kind"], stretch["name"]) != ("load", "b")]
+    with pytest.raises(InputError, match="it has a plan of b, and no stretch in which that ran"):
+        read_recording(written(tmp_path, changed(values, "stretches", others)))
+    number = next(i for i, stretch in enumerate(stretches) if stretch["kind"] == "load")
+    start_ns, end_ns = (stretches[number][f"window_{side}_ns"] for side in ("start", "end"))
+    for pauses, words in (
+        ([{"start_ns": start_ns, "end_ns": end_ns}], "nothing but pauses in its window"),
+        ([{"start_ns": start_ns, "end_ns": start_ns + 2}, {"start_ns": start_ns, "end_ns": start_ns + 1}], "overlap"),
+    ):
+        with pytest.raises(InputError, match=words):
+            read_recording(written(tmp_path, changed(values, f"stretches.{number}.pauses", pauses)))
 
 
 def places_in(value: Any, path: str = "") -> list[str]:
@@ -135,7 +165,7 @@ def places_in(value: Any, path: str = "") -> list[str]:
 def test_changed_numbers_are_refused_or_give_figures_but_nothing_else(values: Any, tmp_path: Path) -> None:
     """No change of a single value lets the analysis fail in any other way."""
     picked, places = np.random.default_rng(3), places_in(values["power"]["recording"])
-    strange = (0, -1, 1, 2**62, 1e300, 0.5, None, "x", True, [], {})
+    strange = (0, -1, 1, 2**62, 10**299, 1e300, 0.5, None, "x", True, [], {})
     for _ in range(150):
         data = changed(values, places[picked.integers(len(places))], strange[picked.integers(len(strange))])
         try:

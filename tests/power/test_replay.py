@@ -82,6 +82,15 @@ def test_the_total_is_the_boards_or_the_only_column(tmp_path: Path) -> None:
         ("time_s,a_w\n1,1\n1,1\n", "times in time_s do not increase"),
         ("time_s,a_w\n2,1\n1,1\n", "do not increase"),
         ("time_s,a_w\n,1\n1,1\n", "missing in a row"),
+        ("time_s,a_w\n\n\n", "it needs a header"),
+        ("time_s,a_w\n0,1\n1e300,2\n", "an instant at inf ns"),
+        ("time_s,a_w\n0,1\n1e15,2\n", r"an instant at 1e\+24 ns"),
+        ("time_s,a_w\n0,1\n1,1e308\n", "a of inf mw is not between"),
+        ("time_s,a_uj\n0,1\n1,-2\n", "a of -2 uj is not between 0 and"),
+        # They would be read as each other.
+        ("time_s,total_w,total_uj\n0,1,5\n1,2,6\n", "two columns are of total"),
+        ("time_s,total_w,total_mw\n0,1,1000\n1,2,2000\n", "two columns are of total"),
+        ("time_s,a_w\n\n0,one\n", "line 3: .*'one'"),
         (b"\xff\xfe\x00\x01", "is no CSV file"),
     ],
 )
@@ -89,6 +98,13 @@ def test_what_is_no_trace(text: str | bytes, words: str, tmp_path: Path) -> None
     with pytest.raises(InputError, match=words) as caught:
         open_replay(csv(tmp_path, text))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["time_s," + "x" * 100_000 + "\n0,1\n", "time_s,a_w\n0," + "x" * 100_000 + "\n"])
+def test_messages_repeat_a_few_characters_of_a_file(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        open_replay(csv(tmp_path, text))
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
 def test_files_of_other_programs(tmp_path: Path) -> None:

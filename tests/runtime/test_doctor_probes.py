@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from espnet_edge.power.ina3221 import Ina3221Meter
+from espnet_edge.power.meter import MeterError
 from espnet_edge.runtime.capabilities import build_findings, gpu_finding, measure_findings, run_findings
 from espnet_edge.runtime.cuda_probe import CudaProbe, probe_cuda
 from espnet_edge.runtime.doctor import read_engine_machine
@@ -209,6 +211,16 @@ def test_rails_of_a_jetson(places: Places) -> None:
     assert row.there
     for rail in ("VDD_IN 2532 mW", "VDD_GPU 19 mW", "VDD_CPU 76 mW"):
         assert rail in row.answer
+
+
+def test_a_meter_that_fails_after_it_was_opened(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_meter: Ina3221Meter) -> None:
+        raise MeterError("no rail can be read any more")
+
+    jetson_tree(places.root, "TX1")
+    monkeypatch.setattr(Ina3221Meter, "read", fail)
+    row = by_name(sensor_findings(places))["INA3221"]
+    assert (row.there, row.answer) == (False, "no rail can be read any more")
 
 
 def test_rails_that_cannot_be_read(places: Places) -> None:
