@@ -32,6 +32,8 @@ _HARMONICS = np.arange(1.0, 65.0)
 _LEAST_SPAN = 1.5
 # Nodes and weights of a rule that is exact to rounding for the smooth density of Student's t.
 _LEGENDRE_NODES, _LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(48)
+# A ratio whose logarithm is beyond is no measurement; its interval would not fit into a float.
+_MAX_LOG = 300.0
 # Above, Student's t is the normal distribution to five digits.
 _NORMAL_DOF = 1e6
 
@@ -316,7 +318,8 @@ def paired_ratio(numerators: ArrayLike, denominators: ArrayLike, shared: Sequenc
         shared: what the rounds' scatter does not show and the ratio does not cancel, as shares of the ratio.
 
     Raises:
-        ValueError: there is one round only, lengths differ, or a number is not finite and positive.
+        ValueError: there is one round only, lengths differ, a number is not finite and positive, or the interval is
+            beyond all numbers.
     """
     above, below = _series(numerators, 2, "numerators"), _series(denominators, 2, "denominators")
     if above.size != below.size:
@@ -328,6 +331,8 @@ def paired_ratio(numerators: ArrayLike, denominators: ArrayLike, shared: Sequenc
         "between rounds", float(logs.std(ddof=1)) / sqrt(logs.size), f"scatter of {logs.size} rounds", logs.size - 1.0
     )
     log = _estimate(float(logs.mean()), logs.size, (scatter, *shared))
+    if max(abs(log.value), log.half_width) > _MAX_LOG:
+        raise ValueError(f"the ratio's logarithm is {log.value:.3g} +- {log.half_width:.3g}: measure more rounds")
     ratio = exp(log.value)
     components = tuple(replace(c, standard_uncertainty=ratio * c.standard_uncertainty) for c in log.components)
     return Estimate(ratio, ratio * expm1(log.half_width), log.n, log.dof, components)

@@ -529,3 +529,9 @@ def test_edges_are_those_of_two_ticks() -> None:
 def test_a_window_is_longer_than_a_tick(tick_ns: int, window_ns: int) -> None:
     with pytest.raises(ValueError, match="measure for longer"):
         edges(tick_ns, window_ns)
+
+
+def test_a_ratio_beyond_all_numbers_is_none() -> None:
+    """A total that is nothing but rounding, beside one that is something."""
+    with pytest.raises(ValueError, match="measure more rounds"):
+        paired_ratio([1e-200, 1e200, 1e-200], [1.0, 1.0, 1.0])

@@ -92,6 +92,14 @@ def test_a_figure_that_is_refused_is_told_with_its_reason(measured) -> None:
     assert power_json(refused)["result"]["loads"][0]["total"]["gross_mj"] == {"reason": "the meter fell off"}
 
 
+@pytest.mark.parametrize("value", [0.0, -3.0])
+def test_no_energy_has_no_inferences_per_joule(measured, value: float) -> None:
+    load, *_ = measured.energy.loads
+    none = replace(load, total=replace(load.total, gross_mj=estimate(value, 1.0)))
+    rows = power_rows(replace(measured, energy=replace(measured.energy, loads=(none,))))
+    assert rows["seg"]["inferences/J"] == "unknown"
+
+
 def test_a_meter_that_does_not_see_what_computes(measured) -> None:
     assert not any("the meter sees" in doubt for doubt in power_doubts(measured, [GPU]))
     (doubt,) = (doubt for doubt in power_doubts(measured, [GPU, CPU]) if "the meter sees" in doubt)
