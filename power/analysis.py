@@ -39,8 +39,10 @@ LEAST_WINDOWS = 3
 LEAST_SHARE = 2 / 3
 # A counter's idle power is the mean of its power in so many parts of the idle stretch.
 _IDLE_PARTS = 12
-# Idle that drifts by less than this share of a load's power is told by the interval alone.
-IDLE_SHARE = 0.005
+# Idle that drifts by less than this share of a load's net power is told by the interval alone.
+IDLE_SHARE = 0.01
+# So many updates that are all the same are no chance, where readings moved before.
+_STILL_PERIODS = 20
 _MW_NS_PER_J = 1e12
 _MJ_PER_J = 1e3
 _MJ_PER_MW_NS = 1e-9
@@ -52,7 +54,8 @@ def analyse(recording: Recording) -> EnergyReport:
     loads: list[LoadEnergy] = []
     for name in recording.loads:
         loads.append(_load_energy(recording, name, ways, rails, loads[0] if loads else None))
-    idle = _idle(recording, ways[0]) if ways else None
+    labels = [load.total.label for load in loads]
+    idle = next((_idle(recording, way) for way in ways if way.label in labels), None)
     known = idle if isinstance(idle, IdleLine) else None
     return EnergyReport(
         loads=tuple(loads),
@@ -63,9 +66,12 @@ def analyse(recording: Recording) -> EnergyReport:
 
 
 def _idle_doubts(loads: Sequence[LoadEnergy], idle: IdleLine | None) -> Iterator[str]:
-    """Idle that drifted by more than its interval, and by enough to matter beside some load."""
+    """Idle that drifted by more than its interval, and by enough to matter in some net power."""
     powers_mw = [load.total.power_mw.value for load in loads if not isinstance(load.total.power_mw, Unavailable)]
-    if idle is not None and idle.flag and powers_mw and abs(idle.drift_mw) > IDLE_SHARE * min(powers_mw):
+    if idle is None or not idle.flag or not powers_mw:
+        return
+    net_mw = min(powers_mw) - (idle.before.mean + idle.after.mean) / 2
+    if abs(idle.drift_mw) > IDLE_SHARE * net_mw:
         yield idle.flag
 
 
@@ -301,6 +307,13 @@ def _require_seen(way: Way, start_ns: int, end_ns: int) -> None:
     doubt = coverage(way.trace.time_ns, start_ns, end_ns, period_ns).doubt(period_ns)
     if doubt is not None:
         raise ValueError(doubt)
+    if isinstance(way.trace, PowerTrace) and way.is_lively and end_ns - start_ns >= _STILL_PERIODS * way.period_ns:
+        readings = _readings_mw(way.trace, start_ns, end_ns)
+        if readings.size and np.ptp(readings) == 0:
+            raise ValueError(
+                f"readings stood still at {readings[0]:g} mW for {(end_ns - start_ns) / 1e9:.3g} s, and moved all the "
+                "time before: the sensor has stopped; measure again"
+            )
 
 
 def _readings_mw(trace: PowerTrace, start_ns: int, end_ns: int) -> NDArray[np.float64]:

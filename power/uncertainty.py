@@ -30,6 +30,8 @@ _HARMONICS = np.arange(1.0, 65.0)
 # In steps, midway from two levels to three: readings on two levels may as well be of power near a threshold, without
 # noise. Levels are not counted, since power computed from a coarse current has those of the fine voltage, too.
 _LEAST_SPAN = 1.5
+# A level with a smaller share of the readings than this of the fullest one is passed, not dwelt on.
+_THIN = 0.02
 # Nodes and weights of a rule that is exact to rounding for the smooth density of Student's t.
 _LEGENDRE_NODES, _LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(48)
 # A ratio whose logarithm is beyond is no measurement; its interval would not fit into a float.
@@ -428,7 +430,12 @@ def quantisation(*windows_mw: ArrayLike, step_mw: float) -> Quantisation:
     if not in_steps:
         raise ValueError("there are no windows to find the effect of the step in")
     random_mw = step_mw / sqrt(12 * sum(readings.size for readings in in_steps))
-    return Quantisation(step_mw * sqrt(_variance_of_mean_error(_noise(in_steps))), random_mw)
+    # A spike, or the step of a load from one of its phases to the next, varies much and dithers nothing.
+    groups = [_groups(readings) for readings in in_steps]
+    noise = _noise([group for of_one in groups for group in of_one])
+    shares = [np.array([group.size for group in of_one]) / sum(map(len, of_one)) for of_one in groups]
+    systematic = sqrt(float(np.mean([share @ share for share in shares])) * _variance_of_mean_error(noise))
+    return Quantisation(step_mw * systematic, random_mw)
 
 
 def edges(tick_ns: int, window_ns: int) -> float:
@@ -530,7 +537,18 @@ def _noise(in_steps: Sequence[Floats]) -> float:
     if max(float(np.ptp(readings)) for readings in in_steps) < _LEAST_SPAN:
         return 0.0
     # Quantised readings vary by 1/12 more than what they stand for (Sheppard's correction).
-    return max(float(np.mean([readings.var() for readings in in_steps])) - 1 / 12, 0.0)
+    sizes = [readings.size for readings in in_steps]
+    return max(float(np.average([readings.var() for readings in in_steps], weights=sizes)) - 1 / 12, 0.0)
+
+
+def _groups(readings: Floats) -> list[Floats]:
+    """Readings on neighbouring levels, for each place where power dwells: each is off by an error of its own."""
+    rounded = np.round(readings)
+    levels, counts = np.unique(rounded, return_counts=True)
+    dwelt = levels[counts >= _THIN * counts.max()]
+    groups = np.split(dwelt, np.flatnonzero(np.diff(dwelt) > _LEAST_SPAN) + 1)
+    # With a level on each side: noise has tails.
+    return [readings[(rounded >= group[0] - 1) & (rounded <= group[-1] + 1)] for group in groups]
 
 
 def _variance_of_mean_error(noise: float) -> float:

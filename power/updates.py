@@ -24,6 +24,9 @@ _MIN_POLLS_PER_PERIOD = 1.2
 # Shares of polls, and of changes that come right after another, from which on the sensor is as fast as its polling.
 _NEARLY_ALL, _OFTEN = 0.95, 0.2
 _SLIP_NEIGHBOURS = 7
+# Each lag is so much longer than the last, and the phase holds over it where so much of the coherence is left.
+# Less than the last is as likely chance, where there are a dozen candidates and a few polls for each period.
+_LONGER, _HELD, _CLEAR = 3, 0.8, 0.3
 
 
 class SensorUnclearError(ValueError):
@@ -124,7 +127,27 @@ def _period_ns(changes: _Changes) -> float | None:
     if coherence.max() < max(_MIN_COHERENCE, changes.time_ns.size**-0.5):
         return None
     # Divisors of the period fit too, but polling blurs them more.
-    return float(candidates[coherence.argmax()])
+    best = int(coherence.argmax())
+    return _refined(float(candidates[best]), float(coherence[best]), changes)
+
+
+def _refined(period_ns: float, coherence: float, changes: _Changes) -> float:
+    """The period again, over longer and longer lags, as long as the sensor's clock holds its phase over them.
+
+    A load as long as the period slides past the sensor by what the period is off in each cycle, so a thousandth is
+    too much: over a window of 600 periods it is more than half of one.
+    """
+    poll_ns, lag = float(np.median(changes.pause_ns)), _usable_lags(changes)[-1]
+    while (longer := min(_LONGER * lag, changes.time_ns.size // 2)) > lag:
+        # What the shorter lag leaves open, in steps that move the phase over the longer one by a tenth of a poll.
+        reach_ns, next_ns = (float(np.median(changes.time_ns[n:] - changes.time_ns[:-n])) for n in (lag, longer))
+        wide, fine = 0.2 * poll_ns / reach_ns, 0.1 * poll_ns / next_ns
+        candidates = period_ns * (1 + np.arange(-wide, wide + fine, fine))
+        found = _coherence(candidates, changes, longer)
+        if found.max() < max(_HELD * coherence, _CLEAR):
+            return period_ns
+        period_ns, lag = float(candidates[found.argmax()]), longer
+    return period_ns
 
 
 def _possible_periods(changes: _Changes) -> Floats | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from math import hypot
 from typing import TypeVar
 
+import numpy as np
+
 from .meter import MeterInfo
 from .plan import delay_ns
 from .recording import Recording, counter_trace, power_trace
@@ -14,6 +16,7 @@ Number = TypeVar("Number", int, float)
 
 # A counter misses nothing between two readings; they must only be close enough to see it start again.
 _COUNTER_PERIOD_NS = 1_000_000_000
+_MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,15 @@ class Way:
         trace: samples of power, moved back by `delay_ns`; or a counter, as it was read.
         period_ns: from one reading that tells something new to the next. Units: ns.
         parts: the traces of power that add up to `trace`, each with the step of its own sensor; () of a counter.
+        is_lively: most of its readings under the probe's load differed from the one before, as noise alone makes them
+            do where the sensor's step is fine; readings that stand still tell of a sensor that has stopped, then.
     """
 
     label: str
     trace: PowerTrace | CounterTrace
     period_ns: int
     parts: tuple[PowerTrace, ...] = ()
+    is_lively: bool = False
 
     @property
     def reach_ns(self) -> int:
@@ -90,7 +96,15 @@ def _by_power(recording: Recording, names: tuple[str, ...], label: str) -> Way |
     singles = {(name,): _of_rail(recording, (name,)) for name in names}
     parts = [power_trace(recording.meter, recording.readings, name, facts) for name, facts in singles.items()]
     moved = [part.shifted(-way.delay_ns) for part in (parts if len(names) > 1 else [trace]) if part is not None]
-    return replace(way, trace=trace.shifted(-way.delay_ns), parts=tuple(moved))
+    lively = _is_lively(recording, trace, way.period_ns)
+    return replace(way, trace=trace.shifted(-way.delay_ns), parts=tuple(moved), is_lively=lively)
+
+
+def _is_lively(recording: Recording, trace: PowerTrace, period_ns: int) -> bool:
+    probes = [stretch for stretch in recording.stretches if stretch.kind == "characterise"]
+    moved_ns = trace.time_ns[1:][np.diff(trace.power_mw) != 0]
+    changes = sum(int(((moved_ns > one.start_ns) & (moved_ns <= one.end_ns)).sum()) for one in probes)
+    return changes * period_ns > _MOST * sum(one.end_ns - one.start_ns for one in probes)
 
 
 def _of_rail(recording: Recording, names: tuple[str, ...]) -> SensorFacts:

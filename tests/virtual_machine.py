@@ -130,6 +130,7 @@ class VirtualMeter:
         self.machine, self.model, self.has_power, self.conditions = machine, model, has_power, conditions
         self.shares: Mapping[str, float] = {"power": 1.0}
         self.rail_silent_between = ("", 0, 0)
+        self.frozen_after_ns = 10**18
         self.silent_between: list[tuple[int, int]] = []
         self.counter_offset_uj: Callable[[int], int] = lambda _ns: 0
         channels = [Channel("power", "power_mw", declared or SensorFacts())] if has_power else []
@@ -173,7 +174,7 @@ class VirtualMeter:
         return rail == silent and start_ns <= now_ns < end_ns
 
     def _power_mw(self, now_ns: int, share: float) -> float:
-        model = self.model
+        model, now_ns = self.model, min(now_ns, self.frozen_after_ns)
         updated_ns = (now_ns - model.phase_ns) // model.update_period_ns * model.update_period_ns + model.phase_ns
         mean_mw = self.machine.mean_mw(updated_ns - model.averaging_window_ns, updated_ns) * model.gain * share
         return round(mean_mw / model.step_mw) * model.step_mw if model.step_mw else round(mean_mw)

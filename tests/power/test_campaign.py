@@ -389,3 +389,55 @@ def test_idle_is_measured_when_the_device_has_come_to_rest() -> None:
 def test_a_meter_that_dies_ends_the_measurement() -> None:
     with pytest.raises(UnavailableError, match=r"no reading came in|has stopped to answer"):
         run(COUNTER, {"a": STEADY}, prepare=lambda meter: meter.silent_between.append((1_100 * S, 10**18)))
+
+
+@pytest.mark.parametrize(("window_ms", "period_ms"), [(10, 20), (10, 40)])
+def test_bursts_in_step_with_a_fast_part_time_sensor(window_ms, period_ms) -> None:
+    """Hundreds of its periods are in a window: its period must be known closely for the load to slide past it."""
+    for phase_ms in (0, 7, 13):
+        model = SensorModel(period_ms * MS, window_ms * MS, phase_ns=phase_ms * MS)
+        half_ns = period_ms * MS // 2
+        load = only(analyse(run(model, {"a": [(half_ns, 250e3), (half_ns, 50e3)]}, idle_mw=50e3)))
+        assert known(load.total.gross_mj).value == pytest.approx(150 * period_ms, rel=0.01)
+
+
+def test_spikes_do_not_pass_for_noise_that_dithers() -> None:
+    """A load that now and then draws 4 W more, in steps of 400 mW without noise: what they hide stays hidden."""
+    phases = [(19 * 100 * MS, 13.2e3), (100 * MS, 17.2e3)]
+    held = []
+    for seed in range(12):
+        declared, extra_mw = SensorFacts(100 * MS, 100 * MS, step_mw=400), 33.0 * seed
+        recording = run(
+            SensorModel(step_mw=400),
+            {"a": phases},
+            idle_mw=9e3,
+            noise=0.0003,
+            declared=declared,
+            extra_mw=lambda _ns, extra_mw=extra_mw: extra_mw,
+        )
+        gross = known(only(analyse(recording)).total.gross_mj)
+        held.append(gross.low <= 1.9 * 13.2e3 + 0.1 * 17.2e3 + 2 * extra_mw <= gross.high)
+    assert sum(held) >= 11
+
+
+def test_a_sensor_that_stops_in_the_middle_gives_no_figure() -> None:
+    loads = run(SensorModel(), {"a": STEADY}).of("load", "a")
+
+    def prepare(meter: VirtualMeter) -> None:
+        meter.frozen_after_ns = loads[2].start_ns
+
+    load = only(analyse(run(SensorModel(), {"a": STEADY}, prepare=prepare)))
+    assert "stood still at" in reason(load.total.gross_mj)
+    assert "the sensor has stopped" in reason(load.total.gross_mj)
+
+
+def test_idle_is_that_of_the_figures_to_go_by() -> None:
+    """The counter is reset, so samples count: idle and its drift are theirs."""
+
+    def reset(meter: VirtualMeter) -> None:
+        start_ns = meter.machine.now_ns
+        meter.counter_offset_uj = lambda now_ns: -int((now_ns - start_ns) // (5 * S)) * 1_000_000_000
+
+    report = analyse(run(COUNTER, {"a": STEADY}, prepare=reset, extra_mw=lambda ns: 40 * (ns / S - 1_000)))
+    assert report.idle_before_mw is not None
+    assert any("idle drifted by +" in doubt for doubt in report.doubts)
