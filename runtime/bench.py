@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .manifest import TensorInfo
 from .runner import Runner, RunnerInfo
-from .stats import Summary, median, summarise
+from .stats import Ratio, Summary, median, summarise
 
 Feeds = Mapping[str, NDArray[Any]]
 Clock = Callable[[], int]
@@ -68,15 +68,6 @@ class LatencySamples:
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """Time of a runner over that of the first one: the median over the rounds, and the smallest and largest."""
-
-    median: float
-    minimum: float
-    maximum: float
-
-
-@dataclass(frozen=True)
 class BenchResult:
     """What `bench` measured; `order` has the names of each round's blocks in the order in which they ran."""
 
@@ -88,7 +79,7 @@ class BenchResult:
         """`samples` against the first runner, paired by round: medians of blocks of the same round are divided."""
         pairs = zip(samples.round_medians_ns, self.runners[0].round_medians_ns, strict=True)
         ratios = [mine / first for mine, first in pairs]
-        return Ratio(median(ratios), min(ratios), max(ratios))
+        return Ratio(median(ratios), min(ratios), max(ratios), len(ratios))
 
 
 def bench(

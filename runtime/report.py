@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ..errors import one_line
 from ..files import write_text
-from .bench import BenchResult, LatencySamples, Ratio
+from .bench import BenchResult, LatencySamples
 from .environment import Environment, environment_doubts
 from .power_report import (
     MeasuredPower,
@@ -25,6 +25,7 @@ from .power_report import (
     power_sentences,
 )
 from .runner import RunnerInfo
+from .stats import Ratio
 
 SCHEMA_VERSION = 2
 # Medians of a runner's rounds that lie further apart than this share tell of a machine that is not steady.

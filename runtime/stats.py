@@ -1,7 +1,7 @@
 """Statistics of samples: pure functions on sequences, one stated rule for each figure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import fsum, sqrt
 
 PERCENTILE_RULE = "rank p/100 * (n - 1) in the sorted samples counted from 0, interpolated linearly (NumPy's 'linear')"
@@ -10,17 +10,39 @@ _NS_PER_MS = 1_000_000
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of `n` samples. Units: ms. `stddev_ms` is None where n = 1."""
+    """Figures of `n` samples. Units: ms. `stddev_ms` is None where n = 1.
+
+    `bounds_ms`: 95 % interval of each percentile, by its name ("p99"), free of assumptions about the distribution; a
+    percentile for which there are too few samples is not in it.
+    """
 
     n: int
     p50_ms: float
     p90_ms: float
+    p95_ms: float
     p99_ms: float
     mean_ms: float
     min_ms: float
     max_ms: float
     stddev_ms: float | None
+    bounds_ms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     percentile_rule: str = PERCENTILE_RULE
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Time of one line over that of another, formed within each of `rounds` rounds.
+
+    `median`, `minimum` and `maximum` over the rounds; `low` and `high` are the 95 % interval of the median, None where
+    there are too few rounds for one.
+    """
+
+    median: float
+    minimum: float
+    maximum: float
+    rounds: int
+    low: float | None = None
+    high: float | None = None
 
 
 def summarise(samples_ns: Sequence[int]) -> Summary:
@@ -30,6 +52,7 @@ def summarise(samples_ns: Sequence[int]) -> Summary:
         n=len(samples_ms),
         p50_ms=median(samples_ms),
         p90_ms=percentile(samples_ms, 90),
+        p95_ms=percentile(samples_ms, 95),
         p99_ms=percentile(samples_ms, 99),
         mean_ms=mean(samples_ms),
         min_ms=min(samples_ms),

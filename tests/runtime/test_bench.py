@@ -363,7 +363,7 @@ def test_json_has_every_sample(tmp_path):
     assert latency["name"] == "b"
     assert latency["samples_ns"] == [[2 * MS] * 3] * 4
     assert latency["discarded_ns"] == [2 * MS] * 4
-    assert latency["ratio"] == {"median": 2, "minimum": 2, "maximum": 2}
+    assert latency["ratio"] == {"median": 2, "minimum": 2, "maximum": 2, "rounds": 4, "low": None, "high": None}
     assert read["runners"][0]["info"] == {
         "runtime": "a",
         "version": "1.0",

@@ -1,0 +1,1 @@
+"""The comparison of the paper: its networks, its figures, its claims."""
