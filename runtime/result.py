@@ -315,7 +315,6 @@ class PaperComparison(_Part):
         claims: the paper's statements beside ours.
         traces: the third panel; () where no meter gives a trace.
         no_traces_reason: why there are none.
-        breakdowns: why a network with few MACs is slow.
     """
 
     networks: tuple[str, ...]
@@ -324,7 +323,6 @@ class PaperComparison(_Part):
     claims: tuple[Claim, ...] = ()
     traces: tuple[WorkTrace, ...] = ()
     no_traces_reason: str | None = None
-    breakdowns: tuple[Breakdown, ...] = ()
 
 
 class Result(_Part):
@@ -345,6 +343,7 @@ class Result(_Part):
         latency: None where it was not asked for.
         power: likewise.
         memory: likewise.
+        breakdowns: where the time of each line goes; () where it was not asked for.
         paper: what `espnet-paper` adds.
         definitions: what the figures mean, for people.
         doubts: what speaks against them, each with its remedy.
@@ -364,6 +363,7 @@ class Result(_Part):
     latency: Latency | None = None
     power: Power | None = None
     memory: tuple[LineMemory, ...] | None = None
+    breakdowns: tuple[Breakdown, ...] = ()
     paper: PaperComparison | None = None
     definitions: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
@@ -389,7 +389,8 @@ class Result(_Part):
             "latency": [line.name for line in self.latency.lines] if self.latency else [],
             "power": [load.name for load in self.power.result.loads] if self.power and self.power.result else [],
             "memory": [line.name for line in self.memory or ()],
-            "paper": [*(t.line for t in paper.traces), *(b.line for b in paper.breakdowns)] if paper else [],
+            "breakdowns": [part.line for part in self.breakdowns],
+            "paper": [trace.line for trace in paper.traces] if paper else [],
         }
 
     def file_of(self, line: Line) -> MeasuredFile:
@@ -404,6 +405,10 @@ class Result(_Part):
         """The energy of a line; None where it was not measured."""
         loads = self.power.result.loads if self.power and self.power.result else ()
         return next((load for load in loads if load.name == name), None)
+
+    def breakdown_of(self, name: str) -> Breakdown | None:
+        """Where the time of a line goes; None where it was not profiled."""
+        return next((part for part in self.breakdowns if part.line == name), None)
 
     def memory_of(self, name: str) -> LineMemory | None:
         """The memory of a line; None where it was not measured."""
