@@ -39,6 +39,8 @@ _MAX_WARMUP_PASSES = 10
 _RISE_BY_COUNTER_NS = _NS_PER_S
 # Idle comes to rest when the means of the last three waits agree, after 10 s at the soonest and 30 s at the latest.
 _REST_NS, _MIN_RESTS, _MAX_RESTS = 2 * _NS_PER_S, 5, 15
+# Fewer rounds give no figure, so that an interrupted measurement of fewer is not kept.
+LEAST_ROUNDS = 3
 # A meter that gave nothing for so long, and ten of its periods, has stopped.
 _SILENCE_NS = 3 * _NS_PER_S
 
@@ -76,6 +78,8 @@ def measure(
         InputError: a window that was asked for is too short for the sensor.
         UnavailableError: the meter has stopped to answer, or how it measures could not be found out, so that no window
             can be chosen.
+        KeyboardInterrupt: Ctrl-C came before three rounds were complete; after that the recording ends there, and its
+            `partial` says so.
     """
     if not loads:
         raise ValueError("there is no load to measure: give one at least")
@@ -114,11 +118,7 @@ class _Campaign:
         self.planned_ns = self.clock() - self.started_ns + _length_ns(plans)
         before = self.snapshot()
         self._idle("idle before", plans)
-        for number, names in enumerate(self._order(plans)):
-            for name in names:
-                self._tell(f"round {number + 1} of {plans[name].rounds}: {name}")
-                self._measure_load(name, number, plans[name])
-        self._idle("idle after", plans)
+        partial = self._rounds(plans)
         return Recording(
             meter=self.meter,
             readings=samples_of(self.sampler.readings),
@@ -131,7 +131,27 @@ class _Campaign:
             seed=self.settings.seed,
             cost=self.sampler.cost,
             machine=(before, self.snapshot()),
+            partial=partial,
         )
+
+    def _rounds(self, plans: Mapping[str, Plan]) -> str | None:
+        """All rounds, and idle after them; why some are missing where Ctrl-C came after enough of them."""
+        order = self._order(plans)
+        for number, names in enumerate(order):
+            try:
+                for name in names:
+                    self._tell(f"round {number + 1} of {len(order)}: {name}")
+                    self._measure_load(name, number, plans[name])
+            except KeyboardInterrupt:
+                if number < LEAST_ROUNDS:
+                    raise
+                self.stretches = [stretch for stretch in self.stretches if stretch.round != number]
+                return f"interrupted in round {number + 1} of {len(order)}"
+        try:
+            self._idle("idle after", plans)
+        except KeyboardInterrupt:
+            return "interrupted in idle after the rounds"
+        return None
 
     def _first_inference_ns(self, load: Load) -> int:
         """How long an inference takes at first, roughly."""

@@ -23,6 +23,8 @@ _SAME_CLOCK = 0.05
 
 def doubts_of(recording: Recording, loads: Sequence[LoadEnergy]) -> Iterator[str]:
     """All doubts, those about single loads first."""
+    if recording.partial is not None:
+        yield f"power was {recording.partial}: figures are of the complete rounds; measure again"
     for load in loads:
         yield from _load_doubts(load)
         yield from _rise_doubts(recording, load)

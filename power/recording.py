@@ -94,6 +94,7 @@ class Recording:
         seed: of the order of the loads within the rounds.
         cost: of sampling.
         machine: its state after the warm-up and at the end.
+        partial: why rounds or idle are missing: "interrupted in round 5 of 9"; None where nothing is.
     """
 
     meter: MeterInfo
@@ -107,6 +108,7 @@ class Recording:
     seed: int
     cost: SamplerCost
     machine: tuple[MachineConditions, MachineConditions]
+    partial: str | None = None
 
     @property
     def loads(self) -> list[str]:

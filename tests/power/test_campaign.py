@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -441,3 +442,40 @@ def test_idle_is_that_of_the_figures_to_go_by() -> None:
     report = analyse(run(COUNTER, {"a": STEADY}, prepare=reset, extra_mw=lambda ns: 40 * (ns / S - 1_000)))
     assert report.idle_before_mw is not None
     assert any("idle drifted by +" in doubt for doubt in report.doubts)
+
+
+def interrupted(at_inference: int) -> Callable[[VirtualMachine], Callable[[], None]]:
+    """A load during whose inference of that number Ctrl-C is pressed."""
+
+    def load_of(machine: VirtualMachine) -> Callable[[], None]:
+        infer, numbers = machine.load(*STEADY), count(1)
+
+        def load() -> None:
+            if next(numbers) == at_inference:
+                raise KeyboardInterrupt
+            infer()
+
+        return load
+
+    return load_of
+
+
+def test_ctrl_c_after_three_rounds_keeps_what_was_measured() -> None:
+    whole = run(COUNTER, {"a": STEADY})
+    done = sum(
+        stretch.marks[-1].inferences for stretch in whole.stretches if stretch.marks and (stretch.round or 0) < 5
+    )
+    recording = run(COUNTER, {"a": interrupted(done + 10)})
+    assert recording.partial == "interrupted in round 6 of 9"
+    assert [stretch.round for stretch in recording.of("load", "a")] == [0, 1, 2, 3, 4]
+    report = analyse(recording)
+    (load,) = report.loads
+    assert known(load.total.gross_mj).n == 5
+    assert known(load.total.gross_mj).value == pytest.approx(400, rel=0.01)
+    assert isinstance(load.total.net_mj, Unavailable)  # idle after the rounds is not known
+    assert any("interrupted in round 6 of 9" in doubt for doubt in report.doubts)
+
+
+def test_ctrl_c_before_three_rounds_goes_through() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(COUNTER, {"a": interrupted(50)})
