@@ -122,24 +122,32 @@ def _chosen(figures: Sequence[EnergyBy], recording: Recording) -> tuple[EnergyBy
 def _energy_by(recording: Recording, name: str, way: Way) -> EnergyBy:
     idle = _idle(recording, way)
     rise_ns = recording.plans[name].rise_ns
-    windows = tuple(_window(stretch, way, rise_ns, idle) for stretch in recording.of("load", name))
+    # The pauses are short: where the measurement was interrupted, what idle drew before them says enough.
+    in_pauses = _idle_before(recording, way) if recording.partial is not None else idle
+    windows = tuple(_window(stretch, way, rise_ns, in_pauses) for stretch in recording.of("load", name))
     earned = [window for window in windows if window.refused is None]
     if len(earned) < max(LEAST_WINDOWS, LEAST_SHARE * len(windows)):
         refused = next((window.refused for window in windows if window.refused), "too few were measured")
         missing = len(windows) - len(earned)
         return _unknown(way.label, f"{missing} of {len(windows)} windows give none: {refused}", windows)
     try:
-        return _figures(way, windows, earned, idle)
+        return _figures(way, windows, earned, idle, in_pauses)
     except ValueError as error:
         return _unknown(way.label, str(error), windows)
 
 
-def _figures(way: Way, windows: tuple[Window, ...], earned: Sequence[Window], idle: IdleLine | Unavailable) -> EnergyBy:
+def _figures(
+    way: Way,
+    windows: tuple[Window, ...],
+    earned: Sequence[Window],
+    idle: IdleLine | Unavailable,
+    in_pauses: IdleLine | Unavailable,
+) -> EnergyBy:
     mids_ns = [window.mid_ns for window in earned]
     inference_ns = [window.inference_ns for window in earned]
     gross_mj = [window.gross_mj for window in earned if window.gross_mj is not None]
     power_mw = [energy / (time_ns * _MJ_PER_MW_NS) for energy, time_ns in zip(gross_mj, inference_ns, strict=True)]
-    of_power = _Budget(*_budget_mw(way, earned, power_mw, idle))
+    of_power = _Budget(*_budget_mw(way, earned, power_mw, in_pauses))
     sensor, mean_ns = way.trace.sensor, float(np.mean(inference_ns))
     of_energy = of_power.scaled(mean_ns * _MJ_PER_MW_NS)
     return EnergyBy(
@@ -224,13 +232,27 @@ def _idle(recording: Recording, way: Way) -> IdleLine | Unavailable:
     stretches = recording.of("idle")
     if len(stretches) != 2:
         return Unavailable(f"idle was measured {len(stretches)} times, before and after is needed")
+    mids_ns = [(stretch.start_ns + stretch.end_ns) // 2 for stretch in stretches]
+    return _idle_line(recording, way, stretches[0], stretches[1], mids_ns[0], mids_ns[1])
+
+
+def _idle_before(recording: Recording, way: Way) -> IdleLine | Unavailable:
+    """Idle power as if it stayed what it was before the rounds, until the last of them."""
+    stretches = recording.of("idle")
+    if not stretches:
+        return Unavailable("idle was not measured")
+    first = stretches[0]
+    return _idle_line(recording, way, first, first, first.start_ns, recording.stretches[-1].end_ns)
+
+
+def _idle_line(
+    recording: Recording, way: Way, before: Stretch, after: Stretch, before_ns: int, after_ns: int
+) -> IdleLine | Unavailable:
     try:
         rise_ns = max(plan.rise_ns for plan in recording.plans.values())
-        spans = [_seen_span(stretch, way, rise_ns) for stretch in stretches]
-        before, after = (_idle_mw(way, *span) for span in spans)
-        step_mw = _quantisation_mw(way, spans)
-        first_ns, last_ns = ((stretch.start_ns + stretch.end_ns) // 2 for stretch in stretches)
-        return IdleLine(series_mean(before), series_mean(after), first_ns, last_ns, step_mw or 0.0)
+        spans = [_seen_span(stretch, way, rise_ns) for stretch in (before, after)]
+        means = [series_mean(_idle_mw(way, *span)) for span in spans]
+        return IdleLine(*means, before_ns, after_ns, _quantisation_mw(way, spans) or 0.0)
     except ValueError as error:
         return Unavailable(f"idle: {error}")
 
