@@ -251,8 +251,8 @@ def _idle_line(
     try:
         rise_ns = max(plan.rise_ns for plan in recording.plans.values())
         spans = [_seen_span(stretch, way, rise_ns) for stretch in (before, after)]
-        means = [series_mean(_idle_mw(way, *span)) for span in spans]
-        return IdleLine(*means, before_ns, after_ns, _quantisation_mw(way, spans) or 0.0)
+        mean_before, mean_after = (series_mean(_idle_mw(way, *span)) for span in spans)
+        return IdleLine(mean_before, mean_after, before_ns, after_ns, _quantisation_mw(way, spans) or 0.0)
     except ValueError as error:
         return Unavailable(f"idle: {error}")
 

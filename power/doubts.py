@@ -11,7 +11,7 @@ from .nvml_facts import throttling_names
 from .recording import Recording, Stretch
 from .trace import PowerTrace
 from .uncertainty import Estimate, drift, student_t
-from .ways import Way, total_ways
+from .ways import Way, silent_totals, total_ways
 
 # A load whose power changes by more than this share over the campaign is not steady.
 STEADY_SHARE = 0.02
@@ -33,6 +33,7 @@ def doubts_of(recording: Recording, loads: Sequence[LoadEnergy]) -> Iterator[str
     if not recording.steady:
         yield "power had not become steady at the end of the longest warm-up: let the machine come to rest, lock clocks"
     yield from recording.sensor_notes
+    yield from _silence_doubts(recording)
     yield from _step_doubts(recording)
     sees = recording.meter.sees
     yield from condition_doubts(
@@ -133,6 +134,22 @@ def _throttle_doubts(recording: Recording, name: str) -> Iterator[str]:
                 f"{name}: it was slowed down in {share:.0%} of the time ({'; '.join(told)}): cool it better, or set a "
                 "power limit or clocks that it can hold"
             )
+
+
+def _silence_doubts(recording: Recording) -> Iterator[str]:
+    """Declared ways of measuring that gave nothing: without a word, one would think that there was none to check by."""
+    for label in silent_totals(recording):
+        failure = recording.cost.last_failure
+        yield (
+            f"the {label} never gave a reading{f' ({failure})' if failure else ''}, so nothing checks the other way of "
+            "measuring; look what the device's driver says, or name another --power-source"
+        )
+
+
+def highest_utilisation_percent(recording: Recording) -> float | None:
+    """How busy the meter's GPU was under the load that kept it busiest (median), in percent; None if nothing told."""
+    by_load = [_during(recording, "utilisation_percent", recording.of("load", name)) for name in recording.loads]
+    return max((float(np.median(values)) for values in by_load if values), default=None)
 
 
 def _step_doubts(recording: Recording) -> Iterator[str]:

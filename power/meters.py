@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UnavailableError
-from . import sysfs
+from . import plan, sysfs
 from .ina3221 import open_ina3221
 from .meter import SOURCE_NAMES, Meter, NoMeterError
 from .nvml import open_nvml
@@ -57,12 +57,13 @@ def open_meter(spec: str = "auto", *, computes_on: Collection[str] = ("gpu",), p
         places: where to look.
 
     Raises:
-        InputError: `spec` is no such text, names a GPU that is not there, or leaves open which of several is meant.
+        InputError: `spec` is no such text, names a GPU that is not there, leaves open which of several is meant, or
+            names a trace that is shorter than any measurement.
         NoPowerError: no meter gives a reading; the message has what each was asked and answered.
     """
     places, (source, argument) = places or Places(), _parsed(spec)
     if source == "replay":
-        return open_replay(Path(argument), clock=places.clock)
+        return _replay(Path(argument), places)
     names = _candidates(computes_on) if source == "auto" else (source,)
     probes = []
     for name in names:
@@ -70,7 +71,8 @@ def open_meter(spec: str = "auto", *, computes_on: Collection[str] = ("gpu",), p
         if not isinstance(found, Probe):
             return found
         probes.append(found)
-    raise NoPowerError(_nothing_found(spec, probes), probes)
+    unasked = _unasked(names, computes_on) if source == "auto" else ""
+    raise NoPowerError(_nothing_found(spec, probes) + unasked, probes)
 
 
 def probe_meters(places: Places | None = None) -> Iterator[tuple[str, Meter | Probe | InputError]]:
@@ -86,10 +88,35 @@ def probe_meters(places: Places | None = None) -> Iterator[tuple[str, Meter | Pr
             yield name, error
 
 
+def _replay(path: Path, places: Places) -> Meter:
+    """A stored trace that is long enough; one that is too short would end after a minute of measuring."""
+    meter = open_replay(path, clock=places.clock)
+    least_ns = 2 * plan.MIN_IDLE_NS
+    if meter.length_ns < least_ns:
+        raise InputError(
+            f"{path} is a trace of {meter.length_ns / 1e9:.3g} s: idle before and after the loads alone takes "
+            f"{least_ns / 1e9:.3g} s; replay a longer one"
+        )
+    return meter
+
+
 def _candidates(computes_on: Collection[str]) -> tuple[str, ...]:
     """What sees all that computes. Off a board no meter sees a GPU and a processor together."""
     alone = {"gpu": "nvml", "cpu": "rapl"}
     return (*_BOARD, *(alone[what] for what in computes_on if len(computes_on) == 1))
+
+
+def _unasked(asked: Collection[str], computes_on: Collection[str]) -> str:
+    """Which meters auto left out, and why."""
+    sees = {"nvml": "GPU", "rapl": "processor"}
+    names = {"gpu": "GPU", "cpu": "processor"}
+    computes = " and the ".join(names[what] for what in names if what in computes_on)
+    return "".join(
+        f"; {SOURCE_NAMES[name]} was not asked: it sees the {what} alone, and the {computes} "
+        f"{'compute' if len(computes_on) > 1 else 'computes'} (--power-source {name} asks it)"
+        for name, what in sees.items()
+        if name not in asked
+    )
 
 
 def _parsed(spec: str) -> tuple[str, str]:

@@ -34,6 +34,11 @@ class ReplayMeter:
         self._late_ns = clock() - readings.time_ns[0]
         self._next = 0
 
+    @property
+    def length_ns(self) -> int:
+        """From the first reading to the last. Units: ns."""
+        return self._readings.time_ns[-1] - self._readings.time_ns[0]
+
     def read(self) -> Reading | None:
         """The newest row that its time has come for; None if that was given before."""
         now_ns = self._clock() - self._late_ns
@@ -44,8 +49,7 @@ class ReplayMeter:
             values = tuple(column[newest] for column in columns)
             return Reading(self._readings.time_ns[newest] + self._late_ns, values)
         if newest == len(self._readings.time_ns) - 1:
-            length_s = (self._readings.time_ns[-1] - self._readings.time_ns[0]) / 1e9
-            raise MeterError(f"the trace came to its end after {length_s:.1f} s; replay a longer one")
+            raise MeterError(f"the trace came to its end after {self.length_ns / 1e9:.1f} s; replay a longer one")
         return None
 
     def read_conditions(self) -> tuple[float | None, ...]:

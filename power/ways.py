@@ -57,6 +57,13 @@ def total_ways(recording: Recording) -> list[Way]:
     return [way for way in (counter, power) if way is not None]
 
 
+def silent_totals(recording: Recording) -> list[str]:
+    """Labels of the ways of measuring the total that the meter declares, and of which it never gave all channels."""
+    meter, found = recording.meter, [way.label for way in total_ways(recording)]
+    declared = {f"{meter.name} counter": meter.energy_total, f"{meter.name} samples": meter.power_total}
+    return [label for label, names in declared.items() if names and label not in found]
+
+
 def rail_ways(recording: Recording) -> list[Way]:
     """Each channel that is not the total by itself, and was read."""
     meter = recording.meter

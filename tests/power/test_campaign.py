@@ -141,6 +141,18 @@ def test_a_counter_and_samples_that_contradict_each_other_give_no_figure() -> No
     assert load.difference == pytest.approx(1 / 0.57 - 1, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("silent", "told"), [("energy", ["the virtual counter"]), ("power", ["the virtual samples"]), ("", [])]
+)
+def test_a_way_of_measuring_that_never_gave_a_reading_is_told(silent: str, told: list[str]) -> None:
+    recording = run(COUNTER, {"a": STEADY})
+    readings = recording.readings
+    columns = {name: (None,) * len(column) if name == silent else column for name, column in readings.columns.items()}
+    report = analyse(replace(recording, readings=replace(readings, columns=columns)))
+    assert known(only(report).total.gross_mj).value == pytest.approx(400, rel=0.01)
+    assert [doubt.split(" never")[0] for doubt in report.doubts if "never gave a reading" in doubt] == told
+
+
 def test_a_counter_that_is_reset_gives_way_to_the_samples_and_says_so() -> None:
     def reset(meter: VirtualMeter) -> None:
         start_ns = meter.machine.now_ns

@@ -95,8 +95,48 @@ def test_wrong_names(spec: str, words: str, places: Places) -> None:
 
 def test_a_trace_is_opened_by_its_path_with_colons(places: Places) -> None:
     path = places.root / "a:b.csv"
-    path.write_text("time_s,total_w\n0,5\n1,5\n")
+    path.write_text("time_s,total_w\n0,5\n60,5\n")
     assert open_meter(f"replay:{path}", places=places).info.source == "replay"
+
+
+def test_a_trace_that_is_too_short_is_refused_before_anything_is_measured(places: Places) -> None:
+    path = places.root / "short.csv"
+    path.write_text("time_s,total_w\n0,5\n59.9,5\n")
+    with pytest.raises(InputError, match=r"short\.csv is a trace of 59\.9 s: idle .* takes 60 s; replay a longer one"):
+        open_meter(f"replay:{path}", places=places)
+
+
+@pytest.mark.parametrize(
+    ("computes_on", "told"),
+    [
+        (
+            ["cpu"],
+            ["NVML was not asked: it sees the GPU alone, and the processor computes (--power-source nvml asks it)"],
+        ),
+        (
+            ["gpu"],
+            ["RAPL was not asked: it sees the processor alone, and the GPU computes (--power-source rapl asks it)"],
+        ),
+        (
+            ["cpu", "gpu"],
+            [
+                "NVML was not asked: it sees the GPU alone, and the GPU and the processor compute",
+                "RAPL was not asked: it sees the processor alone, and the GPU and the processor compute",
+            ],
+        ),
+    ],
+)
+def test_what_auto_does_not_ask_is_told_with_the_reason(
+    places: Places, computes_on: list[str], told: list[str]
+) -> None:
+    with pytest.raises(NoPowerError) as caught:
+        open_meter(computes_on=computes_on, places=places)
+    assert str(caught.value).count("was not asked") == len(told)
+    for text in told:
+        assert text in str(caught.value)
+    with pytest.raises(NoPowerError) as named:
+        open_meter("rapl", computes_on=computes_on, places=places)
+    assert "was not asked" not in str(named.value)
 
 
 def test_each_kind_is_probed_once(places: Places) -> None:
