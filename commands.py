@@ -93,9 +93,11 @@ def check_output_file(option: str, path: Path, taken: Iterable[Path]) -> None:
     """Find out before the work whether a result can be written to `path`, and that it replaces none of `taken`.
 
     Raises:
-        InputError: `path` is a folder, its folder is not there or not writable, or it is one of `taken`.
+        InputError: `path` is a folder or a device, its folder is not there or not writable, or it is one of `taken`.
     """
     folder = path.absolute().parent
+    if path.name == "-" or (path.exists() and not path.is_dir() and not path.is_file()):
+        raise InputError(f"{option} {path}: results are written to files, and replace what was there; name a file")
     if path.is_dir() or not folder.is_dir():
         raise InputError(f"{option} {path}: name a file in a folder that is there")
     if not os.access(folder, os.W_OK):

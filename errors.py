@@ -30,6 +30,12 @@ class UnavailableError(EspnetEdgeError):
     exit_code = 3
 
 
+class PartialResultError(EspnetEdgeError):
+    """Ctrl-C ended a measurement whose results so far were kept. Exit code 130, as shells report an interrupt."""
+
+    exit_code = 130
+
+
 class CheckError(EspnetEdgeError):
     """A check failed: parity, checksum, gate. Exit code 4."""
 

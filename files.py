@@ -1,5 +1,6 @@
 """Writing files so that nothing is ever half there: a temporary file beside the target, then a rename."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -25,8 +26,11 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` by `data` in one step: a reader sees the old file or the new one, never a part.
 
     Raises:
-        OSError: the folder cannot be written or the disk is full; the old file is then untouched.
+        OSError: the folder cannot be written or the disk is full, or `path` is a folder or a device; what was there is
+            then untouched.
     """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "is no regular file", str(path))
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:

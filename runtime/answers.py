@@ -13,6 +13,7 @@ from .boxes import decoded, detections, prior_boxes_in_pixels, softmax
 from .manifest import Manifest
 
 LabelMap = NDArray[np.uint8]
+Size = tuple[int, int]
 Outputs = Mapping[str, NDArray[Any]]
 
 _RANKS = 5
@@ -55,6 +56,32 @@ class ScoredBox:
         )
 
 
+def photo_answer(outputs: Outputs, manifest: Manifest, size: Size) -> "LabelMap | list[ScoredClass] | list[ScoredBox]":
+    """What the network says of the first photo of the batch, whose `size` is (height, width): see the next three."""
+    if manifest.task == "segmentation":
+        return photo_labels(outputs, manifest, size)
+    if manifest.task == "detection":
+        return photo_boxes(outputs, manifest, size)
+    return photo_classes(outputs, manifest)
+
+
+def photo_labels(outputs: Outputs, manifest: Manifest, size: Size) -> LabelMap:
+    """The first photo's label map at its own size, (height, width) uint8."""
+    return resize_labels(segmentation(outputs, manifest)[0], size)
+
+
+def photo_boxes(outputs: Outputs, manifest: Manifest, size: Size) -> list[ScoredBox]:
+    """The first photo's boxes in its own pixels, the best first."""
+    rule = manifest.image
+    return [box.resized((rule.height, rule.width), size) for box in detection(outputs, manifest)[0]]
+
+
+def photo_classes(outputs: Outputs, manifest: Manifest) -> list[ScoredClass]:
+    """The first photo's classes, the best first: those present of a multi-label network, else the five best."""
+    found = multi_label if manifest.task == "multi_label" else classification
+    return found(outputs, manifest)[0]
+
+
 def segmentation(outputs: Outputs, manifest: Manifest) -> LabelMap:
     """The class of every pixel, (N, H, W) uint8; on a tie the lowest class.
 
@@ -70,7 +97,7 @@ def segmentation(outputs: Outputs, manifest: Manifest) -> LabelMap:
     return _checked_classes(labels, manifest).astype(np.uint8)
 
 
-def resize_labels(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
+def resize_labels(labels: LabelMap, size: Size) -> LabelMap:
     """The label map at `size` (height, width), each pixel taken from its nearest neighbour."""
     height, width = size
     return np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))

@@ -1,53 +1,26 @@
 """The command `espnet-bench`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from functools import partial
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..commands import check_output_file, console, new_app, run
-from ..errors import InputError, UnavailableError
-from ..files import sha256_of, write_text
-from .manifest import load_manifest, manifest_path
+from ..errors import InputError, PartialResultError
+from .manifest import manifest_path
 
 if TYPE_CHECKING:
-    from ..power.campaign import Settings
-    from ..power.meter import Meter
-    from .bench import BenchResult, Feeds
-    from .power_report import MeasuredPower, MissingPower
-    from .report import MeasuredFile, MeasuredRunner, Skipped
-    from .runner import Runner
+    from .bench import BenchSettings
+    from .presets import Preset
 
 MAX_WINDOW_S = 3600
+MAX_BATCHES, MAX_BATCH, MAX_STREAMS = 32, 65536, 256
 
 app = new_app()
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What holds for every engine. `named`: the user named the runtimes, and each must open."""
-
-    runtimes: tuple[str, ...]
-    named: bool
-    device: str
-    threads: int | None
-    batch: int | None
-    seed: int
-    trust: bool
-
-
-@dataclass
-class _Opened:
-    """The runners by name, the file behind each, and the runtimes that could not be opened."""
-
-    runners: "dict[str, Runner]"
-    files: "dict[str, MeasuredFile]"
-    skipped: "list[Skipped]"
 
 
 @app.command(
@@ -58,16 +31,23 @@ class _Opened:
   espnet-bench --engine build/seg/seg.onnx --runtime onnxruntime,openvino --threads 1
   espnet-bench --engine build/seg/seg.onnx --engine build/cls/cls.onnx --runtime onnxruntime
   espnet-bench --engine build/seg/seg.trt --engine build/seg/seg.onnx --device cuda
-  espnet-bench --engine build/seg/seg.onnx --rounds 20 --iterations 10 --json seg.json
+  espnet-bench --engine build/seg/seg.onnx --rounds 20 --iterations 10 --json seg.json --page seg.html
+  espnet-bench --engine build/cls/cls.onnx --batch 1,2,4,8
+  espnet-bench --engine build/seg/seg.onnx --rate 30
+  espnet-bench --engine build/seg/seg.onnx --photo street.jpg
+  espnet-bench --engine build/seg/seg.onnx --measure latency,memory,operators
+  espnet-bench --engine build/seg/seg.trt --as trtexec-10
   espnet-bench --engine build/seg/seg.trt --measure power
   espnet-bench --engine build/seg/seg.onnx --measure latency,power --power-source rapl --json seg.json
   espnet-bench --reanalyse seg.json
 
 Exit codes: 0 done; 2 an option or file is wrong; 3 what was asked for is not on this machine (latency that was asked
-for in the same run is printed all the same); 4 the file is not the one that its manifest describes; 130 interrupted.
+for in the same run is printed all the same); 4 the file is not the one that its manifest describes; 130 interrupted
+(what was measured is printed and kept, marked partial).
 """
 )
 def bench_command(
+    context: typer.Context,
     engine: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Artefact with its manifest; repeatable.")
     ] = None,
@@ -83,19 +63,55 @@ def bench_command(
         Literal["cpu", "cuda"], typer.Option(help="Of ONNX files; engines (.trt) always run on the GPU.")
     ] = "cpu",
     measure: Annotated[
-        str, typer.Option(metavar="NAMES", help="What to measure: latency, power, or both with a comma.")
+        str,
+        typer.Option(metavar="NAMES", help="What to measure, with commas: latency, power, memory, operators."),
     ] = "latency",
-    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Rounds; in each, every runtime runs one block.")] = 5,
-    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Timed inferences in a block.")] = 10,
+    rounds: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Rounds; in each, every line runs one block. [default: 10]"),
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Timed inferences in a block, at least. [default: 10]")
+    ] = None,
+    block: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, max=MAX_WINDOW_S, help="Length of a block, at least. [default: 0]"),
+    ] = None,
     warmup: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="Inferences before the first round, and half a second of them at least."),
-    ] = 3,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Inferences before the first round, at least, and until steady. [default: 3]",
+        ),
+    ] = None,
+    max_warmup: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0, max=MAX_WINDOW_S, help="After so long it counts as not steady. [default: 10]"
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="PER_SECOND", help="Inferences arrive by a timetable. [default: one after the other]"),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="CPU threads. [default: one per usable core]")
     ] = None,
+    streams: Annotated[
+        int, typer.Option(metavar="N", min=1, max=MAX_STREAMS, help="Inferences under way at the same time.")
+    ] = 1,
     batch: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Batch size, where the file leaves it free. [default: 1]")
+        str | None,
+        typer.Option(metavar="N,N,...", help="Batch sizes, where the file leaves the batch free. [default: 1]"),
+    ] = None,
+    photo: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Time from this photo's file to the answer, stage by stage; repeatable."),
+    ] = None,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", metavar="trtexec-10|trtexec-11", help="Measure an engine as that tool does by default."),
     ] = None,
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Of the random input and of the order in the rounds.")
@@ -123,6 +139,7 @@ def bench_command(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything, every sample, as JSON.")
     ] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one HTML page with charts.")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Run a file that its manifest does not vouch for.")] = False,
 ) -> None:
     """Measure how long one inference takes and what it costs, in several runtimes and files, interleaved.
@@ -131,41 +148,68 @@ def bench_command(
     ratio of two runtimes is formed within the rounds. Definitions and doubts are printed below the numbers.
     """
     if reanalyse is not None:
-        _reanalyse(reanalyse, engine, json_file)
+        _refuse_others(context, {"reanalyse", "json_file", "page"})
+        _reanalyse(reanalyse, json_file, page)
         return
     measures = _measures(measure)
     if not engine:
         raise InputError("nothing to measure: name an artefact, --engine FILE")
-    _check_files(engine, json_file)
+    _check_files(engine, {"--json": json_file, "--page": page})
     if power_window is not None and not 0 < power_window <= MAX_WINDOW_S:
         raise InputError(f"--power-window {power_window:g}: give seconds, more than 0 and at most {MAX_WINDOW_S}")
-    options = _Options(*_runtimes(runtime), device=device, threads=threads, batch=batch, seed=seed, trust=trust)
     from ..power.campaign import Settings
-    from .environment import load_average, read_environment
-    from .power_report import MissingPower, nothing_known
-    from .report import Report, print_report, write_json
+    from .measuring import Wanted, measured
+    from .report import print_report
+    from .result import write_result
+    from .subjects import SubjectOptions, open_subjects
 
-    started, environment, load_before = _now(), read_environment(), load_average()
+    preset = _preset(as_)
+    numbers = {
+        "rounds": rounds,
+        "iterations": iterations,
+        "block_s": block,
+        "warmup_iterations": warmup,
+        "max_warmup_s": max_warmup,
+        "rate_hz": rate,
+    }
+    settings = _settings({name: value for name, value in numbers.items() if value is not None}, preset, seed)
+    names, named = _runtimes(runtime)
+    options = SubjectOptions(
+        runtimes=names,
+        named=named,
+        device=device,
+        threads=threads,
+        batches=_batches(batch),
+        streams=_streams(streams, photo, preset),
+        seed=seed,
+        photos=tuple(photo or ()),
+        preset=preset,
+        trust=trust,
+    )
+    wanted = Wanted(
+        measures, settings, Settings(rounds=power_rounds, window_s=power_window, seed=seed), power_source, seed
+    )
+    if streams > 1 and (alone := [name for name in measures if name != "latency"]):
+        raise InputError(f"--streams {streams}: {alone[0]} is measured of one stream; leave one out")
+    if page is not None:
+        _check_page()
     with ExitStack() as stack:
-        opened = _open_all(engine, options, stack)
+        opened = open_subjects(engine, options, stack)
         for skipped in opened.skipped:
             _note(f"skipped {skipped.runtime}: {skipped.reason}")
-        feeds = _feeds(opened, options)
-        meter = _meter(power_source, opened, measures, stack) if "power" in measures else None
-        latency = None
-        if "latency" in measures:
-            latency = _latency(opened, feeds, rounds=rounds, iterations=iterations, warmup=warmup, seed=seed)
-        settings = Settings(rounds=power_rounds, window_s=power_window, seed=seed)
-        power = _power(opened, feeds, meter, settings, measures) if meter else None
-    runners = _measured_runners(opened, feeds)
-    report = Report(runners, latency, power, tuple(opened.skipped), environment, load_before, load_average(), started)
+        found = measured(opened, wanted, program="espnet-bench", command=sys.argv[1:], console=console())
     if json_file is not None:
-        write_json(json_file, report)
-    print_report(report)
-    if isinstance(power, MissingPower):
-        raise power.error
-    if power is not None and (reason := nothing_known(power)) is not None:
-        raise UnavailableError(f"no energy is known: {reason}")
+        write_result(json_file, found.result)
+    print_report(found.result, found.power)
+    if page is not None:
+        from .page import write_page
+
+        write_page(page, found.result)
+    if found.interrupted:
+        kept = " and in the file" * (json_file is not None)
+        raise PartialResultError(f"{found.result.partial}; what was measured until then is above{kept}")
+    if found.failure is not None:
+        raise found.failure
 
 
 def main() -> None:
@@ -175,25 +219,94 @@ def main() -> None:
 
 def _measures(measure: str) -> tuple[str, ...]:
     """What to measure, in the order of `MEASURES`."""
-    from .capabilities import MEASURES, NOT_YET_MEASURED
+    from .capabilities import MEASURES
 
     names = [name.strip() for name in measure.split(",")]
-    if unknown := [name for name in names if name not in {*MEASURES, *NOT_YET_MEASURED}]:
+    if unknown := [name for name in names if name not in MEASURES]:
         raise InputError(f"--measure {unknown[0]!r} is unknown; there are {', '.join(MEASURES)}")
-    if absent := [name for name in names if name in NOT_YET_MEASURED]:
-        raise UnavailableError(
-            f"--measure {absent[0]}: this version measures {' and '.join(MEASURES)} only; leave it out"
-        )
     return tuple(name for name in MEASURES if name in names)
 
 
-def _check_files(engines: Sequence[Path], json_file: Path | None) -> None:
+def _check_files(engines: Sequence[Path], outputs: "dict[str, Path | None]") -> None:
     """Everything about the files that would otherwise be found out only after a minute of measuring."""
     for i, engine in enumerate(engines):
         if engine in engines[:i]:
             raise InputError(f"--engine {engine} is given twice; leave one out")
-    if json_file is not None:
-        check_output_file("--json", json_file, [file for e in engines for file in (e, manifest_path(e))])
+    taken = [file for engine in engines for file in (engine, manifest_path(engine))]
+    for option, path in outputs.items():
+        if path is not None:
+            check_output_file(option, path, taken)
+            taken.append(path)
+
+
+def _check_page() -> None:
+    """The page needs libraries that a device may not have: that is said before anything is measured."""
+    from ..commands import libraries_of_extra
+
+    with libraries_of_extra("report", "espnet-bench --page"):
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+
+
+def _preset(name: str | None) -> "Preset | None":
+    if name is None:
+        return None
+    from .presets import preset
+
+    return preset(name)
+
+
+def _settings(given: dict[str, Any], preset: "Preset | None", seed: int) -> "BenchSettings":
+    from .bench import BenchSettings
+
+    if preset is None:
+        # A short limit of the warm-up is a short warm-up.
+        shortest_s = min(BenchSettings.warmup_s, given.get("max_warmup_s", math.inf))
+        settings = BenchSettings(seed=seed, warmup_s=shortest_s, **given)
+    elif given:
+        raise InputError(
+            f"--as {preset.name} sets how often and how long: leave out {_option(next(iter(given)))}, or --as"
+        )
+    else:
+        settings = BenchSettings(seed=seed, preset=preset.name, **preset.as_settings())
+    try:
+        settings.check()
+    except InputError as error:
+        # The bench names its own fields.
+        field = str(error).partition(" ")[0]
+        raise InputError(str(error).replace(field, _option(field), 1)) from None
+    return settings
+
+
+def _option(field: str) -> str:
+    """The option that sets a field of the settings."""
+    return {
+        "block_s": "--block",
+        "warmup_iterations": "--warmup",
+        "max_warmup_s": "--max-warmup",
+        "rate_hz": "--rate",
+    }.get(field, f"--{field}")
+
+
+def _streams(streams: int, photos: Sequence[Path] | None, preset: "Preset | None") -> int:
+    if streams > 1 and photos:
+        raise InputError(f"--streams {streams} with --photo: photos are timed one after the other; leave one out")
+    if streams > 1 and preset is not None:
+        raise InputError(f"--streams {streams} with --as {preset.name}: it runs one stream by default; leave one out")
+    return streams
+
+
+def _batches(text: str | None) -> tuple[int | None, ...]:
+    """ "1,2,4" as numbers."""
+    if text is None:
+        return (None,)
+    words = [word.strip() for word in text.split(",")]
+    numbers = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 9]
+    if len(numbers) < len(words) or not all(1 <= number <= MAX_BATCH for number in numbers):
+        raise InputError(f"--batch {text!r}: give whole numbers from 1 to {MAX_BATCH}, with commas: 1,2,4")
+    if len(set(numbers)) < len(numbers) or len(numbers) > MAX_BATCHES:
+        raise InputError(f"--batch {text!r}: give each size once, and at most {MAX_BATCHES}")
+    return tuple(numbers)
 
 
 def _runtimes(runtime: str) -> tuple[tuple[str, ...], bool]:
@@ -211,174 +324,38 @@ def _runtimes(runtime: str) -> tuple[tuple[str, ...], bool]:
     return names, True
 
 
-def _open_all(engines: Sequence[Path], options: _Options, stack: ExitStack) -> _Opened:
-    opened = _Opened({}, {}, [])
-    for engine in engines:
-        file = _measured_file(engine, trust=options.trust)
-        for name, runner in _open(engine, options, opened.skipped, stack).items():
-            label = name if len(engines) == 1 else f"{engine} {name}"
-            opened.runners[label] = runner
-            opened.files[label] = file
-    return opened
+def _refuse_others(context: typer.Context, allowed: set[str]) -> None:
+    """Options that would do nothing are refused."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in allowed and source is not None and source.name == "COMMANDLINE":
+            option = "--as" if name == "as_" else f"--{name.replace('_', '-')}"
+            raise InputError(f"--reanalyse measures nothing: leave out {option}")
 
 
-def _open(engine: Path, options: _Options, skipped: "list[Skipped]", stack: ExitStack) -> "dict[str, Runner]":
-    """The runners of one file. A runtime that the user did not name may fail, if another one runs the file."""
-    from .report import Skipped
-    from .runner import open_runner
-
-    runners, errors = {}, []
-    for runtime in _for_this_file(engine, options):
-        try:
-            runner = open_runner(engine, runtime, options.device, threads=options.threads, trust=options.trust)
-        except (InputError, UnavailableError) as error:
-            if options.named:
-                raise
-            errors.append(error)
-            skipped.append(Skipped(str(engine), runtime, str(error)))
-        else:
-            runners[runner.info.runtime] = stack.enter_context(runner)
-    if not runners:
-        raise errors[0]
-    return runners
-
-
-def _for_this_file(engine: Path, options: _Options) -> tuple[str, ...]:
-    """The runtimes of the file's kind; where none was named, an engine knows its own."""
-    from .runner import ENGINE_RUNTIMES
-
-    is_engine = engine.suffix == ".trt"
-    if is_engine and not options.named:
-        return ("auto",)
-    # With none of its kind among them, the named ones say themselves what they run.
-    return tuple(name for name in options.runtimes if (name in ENGINE_RUNTIMES) == is_engine) or options.runtimes
-
-
-def _measured_file(engine: Path, *, trust: bool) -> "MeasuredFile":
-    from .report import MeasuredFile
-
-    manifest = load_manifest(engine, trust=trust)
-    return MeasuredFile(
-        path=str(engine),
-        # Of the file as it is: with --trust the manifest may speak of another one.
-        sha256=sha256_of(engine),
-        name=manifest.name if manifest else None,
-        network=manifest.network if manifest else None,
-    )
-
-
-def _feeds(opened: _Opened, options: _Options) -> "dict[str, Feeds]":
-    from .bench import random_feeds
-
-    return {
-        name: random_feeds(runner.inputs, batch=options.batch, seed=options.seed, source=opened.files[name].path)
-        for name, runner in opened.runners.items()
-    }
-
-
-def _measured_runners(opened: _Opened, feeds: "Mapping[str, Feeds]") -> "tuple[MeasuredRunner, ...]":
-    from .bench import described
-    from .report import MeasuredRunner
-
-    return tuple(
-        MeasuredRunner(name, runner.info, described(feeds[name]), opened.files[name])
-        for name, runner in opened.runners.items()
-    )
-
-
-def _latency(
-    opened: _Opened, feeds: "Mapping[str, Feeds]", *, rounds: int, iterations: int, warmup: int, seed: int
-) -> "BenchResult":
-    from .bench import bench
-
-    with _progress() as progress:
-        return bench(
-            opened.runners,
-            feeds,
-            warmup_iterations=warmup,
-            iterations=iterations,
-            rounds=rounds,
-            seed=seed,
-            progress=progress,
-        )
-
-
-def _meter(source: str, opened: _Opened, measures: Sequence[str], stack: ExitStack) -> "Meter | MissingPower":
-    """The meter; where none gives a reading, why. Where power is all that was asked for, that is the end."""
-    from ..power.meters import NoPowerError, open_meter
-    from .power_report import MissingPower
-
-    devices = {"gpu" if runner.info.device == "cuda" else "cpu" for runner in opened.runners.values()}
-    try:
-        meter = open_meter(source, computes_on=devices)
-    except NoPowerError as error:
-        return _missing(MissingPower(error, error.probes), measures)
-    stack.callback(meter.close)
-    return meter
-
-
-def _power(
-    opened: _Opened,
-    feeds: "Mapping[str, Feeds]",
-    meter: "Meter | MissingPower",
-    settings: "Settings",
-    measures: Sequence[str],
-) -> "MeasuredPower | MissingPower":
-    from .power_bench import measure_power
-    from .power_report import MissingPower
-
-    if isinstance(meter, MissingPower):
-        return meter
-    loads = {name: partial(runner.infer, feeds[name]) for name, runner in opened.runners.items()}
-    try:
-        return measure_power(loads, meter, settings, console())
-    except (InputError, UnavailableError) as error:
-        return _missing(MissingPower(error, ()), measures)
-
-
-def _missing(missing: "MissingPower", measures: Sequence[str]) -> "MissingPower":
-    """Where power is all that was asked for, there is nothing left to do; else the rest is delivered first."""
-    if tuple(measures) == ("power",):
-        raise missing.error
-    return missing
-
-
-def _reanalyse(path: Path, engines: Sequence[Path] | None, json_file: Path | None) -> None:
-    """Print the figures of power of an earlier run, computed again; with --json the whole result with them in it."""
+def _reanalyse(path: Path, json_file: Path | None, page: Path | None) -> None:
+    """Print the figures of power of an earlier run, computed again; --json and --page write the result with them."""
     from .power_bench import reanalysed
-    from .report import print_power
+    from .report import definitions, doubts, print_power
+    from .result import write_result
 
-    if engines:
-        raise InputError(f"--reanalyse {path} measures nothing: leave out --engine {engines[0]}")
+    taken = [path]
+    for option, output in (("--json", json_file), ("--page", page)):
+        if output is not None:
+            check_output_file(option, output, taken)
+            taken.append(output)
+    if page is not None:
+        _check_page()
+    power, result = reanalysed(path)
+    told = {"definitions": tuple(definitions(result, power)), "doubts": tuple(doubts(result, power))}
+    result = result.model_copy(update=told)
     if json_file is not None:
-        check_output_file("--json", json_file, [path])
-    power, text = reanalysed(path)
-    if json_file is not None:
-        write_text(json_file, text)
-    print_power(power)
+        write_result(json_file, result)
+    if page is not None:
+        from .page import write_page
 
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
-    """A bar on standard error where that is a terminal. It is redrawn between blocks only: a timer would disturb."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    stderr = console()
-    if not stderr.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr, auto_refresh=False, transient=True) as bar:
-        task = bar.add_task("")
-
-        def show(text: str, done: int, total: int) -> None:
-            bar.update(task, description=text, completed=done, total=total, refresh=True)
-
-        yield show
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+        write_page(page, result)
+    print_power(result, power)
 
 
 def _note(message: str) -> None:

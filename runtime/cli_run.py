@@ -9,24 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
 from rich.progress import Progress
 
 from ..commands import check_output_file, console, new_app, run
-from ..errors import CheckError, InputError
+from ..errors import InputError
 from ..files import write_bytes, write_text
-from .answers import (
-    Outputs,
-    classification,
-    detection,
-    multi_label,
-    present_classes,
-    resize_labels,
-    segmentation,
-)
+from .answers import Outputs, photo_boxes, photo_classes, photo_labels, present_classes
 from .box_pictures import boxes_over
-from .images import Pixels, load_photo, preprocess, to_input
+from .images import Pixels, check_answers_fit, load_photo, photo_input
 from .labels import class_names
 from .manifest import ClassInfo, Manifest, load_manifest, manifest_path
 from .pictures import class_name, label_image, overlay, percent, png_bytes
@@ -219,9 +210,7 @@ def _usable_manifest(engine: Path, *, trust: bool, allow_random_weights: bool) -
         )
     if manifest.weights.random:
         _note(f"{engine}: the weights are random, the answers mean nothing")
-    if manifest.task in {"segmentation", "detection"} and manifest.image.resize != "stretch":
-        answer = "a mask" if manifest.task == "segmentation" else "a box"
-        raise CheckError(f"{engine}: {answer} of a cropped photo cannot be put back on it; export it again")
+    check_answers_fit(manifest, engine)
     return manifest
 
 
@@ -323,10 +312,10 @@ def _result(photo: _Photo, job: _Job) -> dict[str, Any]:
     """What --json says of one photo, after its own files were written."""
     try:
         pixels = load_photo(photo.path)
-        prepared = preprocess(pixels, job.manifest.image)
+        prepared = photo_input(pixels, job.manifest)
     except InputError as error:
         return {"image": str(photo.path), "error": str(error)}
-    outputs = _infer(prepared, job)
+    outputs = job.runner.infer({job.manifest.inputs[0].name: prepared})
     if job.manifest.task == "segmentation":
         return _segmented(photo, pixels, outputs, job)
     if job.manifest.task == "detection":
@@ -334,15 +323,8 @@ def _result(photo: _Photo, job: _Job) -> dict[str, Any]:
     return _classified(photo, outputs, job)
 
 
-def _infer(prepared: Pixels, job: _Job) -> Outputs:
-    # A fixed batch is filled with copies; the first answer counts.
-    batch = np.repeat(prepared[np.newaxis], job.manifest.smallest_batch, axis=0)
-    outputs: Outputs = job.runner.infer({job.manifest.inputs[0].name: to_input(batch, job.manifest)})
-    return outputs
-
-
 def _segmented(photo: _Photo, pixels: Pixels, outputs: Outputs, job: _Job) -> dict[str, Any]:
-    labels = resize_labels(segmentation(outputs, job.manifest)[0], pixels.shape[:2])
+    labels = photo_labels(outputs, job.manifest, pixels.shape[:2])
     assert photo.labels is not None
     assert photo.overlay is not None
     write_bytes(photo.labels, png_bytes(label_image(labels)))
@@ -366,16 +348,13 @@ def _classified(photo: _Photo, outputs: Outputs, job: _Job) -> dict[str, Any]:
     result: dict[str, Any] = {"image": str(photo.path)}
     if job.manifest.task == "multi_label":
         result["score_threshold"] = job.manifest.postprocessing.score_threshold
-        found = multi_label(outputs, job.manifest)[0]
-    else:
-        found = classification(outputs, job.manifest)[0]
     result["classes"] = [
         {
             "class_index": scored.class_index,
             "name": class_name(scored.class_index, job.classes),
             "score": scored.score,
         }
-        for scored in found
+        for scored in photo_classes(outputs, job.manifest)
     ]
     if photo.classes is not None:
         _write_json(photo.classes, result)
@@ -384,8 +363,7 @@ def _classified(photo: _Photo, outputs: Outputs, job: _Job) -> dict[str, Any]:
 
 def _detected(photo: _Photo, pixels: Pixels, outputs: Outputs, job: _Job) -> dict[str, Any]:
     height, width = pixels.shape[:2]
-    rule = job.manifest.image
-    boxes = [box.resized((rule.height, rule.width), (height, width)) for box in detection(outputs, job.manifest)[0]]
+    boxes = photo_boxes(outputs, job.manifest, (height, width))
     result: dict[str, Any] = {
         "image": str(photo.path),
         "height": height,

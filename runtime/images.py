@@ -104,6 +104,32 @@ def _corner(size: int, crop: int) -> int:
     return round((size - crop) / 2) if size >= crop else -((crop - size) // 2)
 
 
+def photo_input(photo: Pixels, manifest: Manifest) -> NDArray[Any]:
+    """The network's input for one photo; a fixed batch is filled with copies of it.
+
+    Args:
+        photo: RGB, (H, W, 3) uint8, of any size.
+        manifest: how it is prepared.
+
+    Raises:
+        InputError: the photo is too narrow to be resized.
+        CheckError: the manifest does not say how.
+    """
+    prepared = preprocess(photo, manifest.image)
+    return to_input(np.repeat(prepared[np.newaxis], manifest.smallest_batch, axis=0), manifest)
+
+
+def check_answers_fit(manifest: Manifest, source: object) -> None:
+    """Can label maps and boxes be put back on the whole photo? `source` is the artefact, for the message.
+
+    Raises:
+        CheckError: the network sees a crop.
+    """
+    if manifest.task in {"segmentation", "detection"} and manifest.image.resize != "stretch":
+        answer = "a mask" if manifest.task == "segmentation" else "a box"
+        raise CheckError(f"{source}: {answer} of a cropped photo cannot be put back on it; export it again")
+
+
 def to_input(batch: Pixels, manifest: Manifest) -> NDArray[Any]:
     """The network's input from photos at its size.
 

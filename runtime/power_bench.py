@@ -10,9 +10,10 @@ from rich.console import Console
 from ..power.analysis import analyse
 from ..power.campaign import Load, Progress, Settings, measure
 from ..power.meter import Meter
-from ..power.recording_file import read_json, read_recording
+from ..power.recording_file import read_recording
 from ..power.samples import Sampler, running
-from .power_report import MeasuredPower, json_text, result_json
+from .power_report import MeasuredPower, result_json
+from .result import Power, Result, read_result
 
 
 def measure_power(loads: Mapping[str, Load], meter: Meter, settings: Settings, console: Console) -> MeasuredPower:
@@ -36,18 +37,20 @@ def measure_power(loads: Mapping[str, Load], meter: Meter, settings: Settings, c
     return MeasuredPower(recording, analyse(recording))
 
 
-def reanalysed(path: Path) -> tuple[MeasuredPower, str]:
-    """The figures again, from the recording in a result file; and the text of that file with them in it.
+def reanalysed(path: Path) -> tuple[MeasuredPower, Result]:
+    """The figures again, from the recording in a result file; and that result with them in it.
 
     Raises:
         InputError: the file is no result with a recording of power.
     """
     recording = read_recording(path)
     power = MeasuredPower(recording, analyse(recording))
-    values = read_json(path)
+    result = read_result(path)
+    assert result.power is not None
     # The recording stays as it is in the file.
-    values["power"]["result"] = result_json(power)
-    return power, json_text(values)
+    figures = Power.model_validate({"schema_version": result.power.schema_version, "result": result_json(power)})
+    part = result.power.model_copy(update={"result": figures.result})
+    return power, result.model_copy(update={"power": part})
 
 
 @contextmanager

@@ -1,24 +1,33 @@
 """Power and energy for people and as JSON: table, sentences, definitions, doubts."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import floor, inf, log10
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import EspnetEdgeError
+from ..power.doubts import highest_utilisation_percent
 from ..power.figures import EnergyBy, EnergyReport, Figure, LoadEnergy, Unavailable
 from ..power.meters import Probe
 from ..power.recording import Recording
 from ..power.recording_file import SCHEMA_VERSION, recording_json
 from ..power.trace import SensorFacts
 from ..power.uncertainty import Estimate
-from .runner import RunnerInfo
 
 # Sampling is meant to take less than this share of one core.
 _SAMPLER_SHARE = 0.01
+# A GPU that was busy for less than this share of the time under every load is not the one that computed.
+_BUSY_PERCENT = 5.0
 # Of a figure whose interval is next to nothing.
 _MAX_DECIMALS = 6
+
+
+class Computes(Protocol):
+    """What computed: a runner's facts, or a line of a result."""
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,6 @@ def result_json(power: MeasuredPower) -> Any:
     return _finite(asdict(power.energy))
 
 
-def json_text(values: Mapping[str, Any]) -> str:
-    """The text of a result file: the same values give the same bytes."""
-    return json.dumps(values, indent=2, allow_nan=False) + "\n"
-
-
 def power_rows(power: MeasuredPower) -> dict[str, dict[str, str]]:
     """The cells of each load's row, by its name."""
     return {load.name: _row(load) for load in power.energy.loads}
@@ -85,6 +89,7 @@ def power_definitions(power: MeasuredPower | MissingPower) -> list[str]:
         return []
     recording = power.recording
     plan = next(iter(recording.plans.values()))
+    reasons = _plan_reasons(recording)
     return [
         (
             f"energy: of one inference, by {recording.meter.name} of {recording.meter.device}; in it: "
@@ -100,12 +105,22 @@ def power_definitions(power: MeasuredPower | MissingPower) -> list[str]:
         f"power sensor: {_sensor_text(recording.sensor)}",
         (
             f"power rounds: {plan.rounds} for each line, in random order (seed {recording.seed}), idle before and "
-            f"after; {plan.reason}"
+            f"after; {reasons}"
         ),
     ]
 
 
-def power_doubts(power: MeasuredPower | MissingPower, runners: Sequence[RunnerInfo]) -> list[str]:
+def _plan_reasons(recording: Recording) -> str:
+    """Why the windows are as they are: once, or for each load where that is not the same."""
+    reasons: dict[str, list[str]] = {}
+    for name, plan in recording.plans.items():
+        reasons.setdefault(plan.reason, []).append(name)
+    if len(reasons) == 1:
+        return next(iter(reasons))
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+
+
+def power_doubts(power: MeasuredPower | MissingPower, runners: Sequence[Computes]) -> list[str]:
     """What speaks against the figures of power, each with its remedy."""
     if isinstance(power, MissingPower):
         return []
@@ -166,7 +181,7 @@ def _sentences(load: LoadEnergy) -> Iterator[str]:
         yield f"{load.name}: by {load.other.label} {_figure_or_reason(load.other.gross_mj, 'mJ')}{apart}"
     for rail in load.rails:
         gross, net = (_figure_or_reason(figure, "mJ") for figure in (rail.gross_mj, rail.net_mj))
-        yield f"{load.name}: {rail.label} {gross}, net {net}"
+        yield f"{load.name}: {rail.label} {gross}, net {net}{_rail_text(rail)}"
 
 
 def _energy_text(load: LoadEnergy) -> str:
@@ -184,9 +199,21 @@ def _energy_text(load: LoadEnergy) -> str:
 def _budget_text(by: EnergyBy) -> str:
     assert isinstance(by.gross_mj, Estimate)
     parts = [f"{component.name} {component.standard_uncertainty:.2g}" for component in by.gross_mj.components]
+    return f"standard uncertainties in mJ: {', '.join(parts)}; apart from them the sensor: {_constant_text(by)}"
+
+
+def _rail_text(rail: EnergyBy) -> str:
+    """How many windows are behind a rail's figures, and what is not in their intervals."""
+    if isinstance(rail.gross_mj, Unavailable):
+        return ""
+    return f" (n={rail.gross_mj.n}; apart from the intervals the sensor: {_constant_text(rail)})"
+
+
+def _constant_text(by: EnergyBy) -> str:
+    """The sensor's constant errors, which no interval has in it."""
     gain = "its gain error is not known" if by.gain_error is None else f"its gain, ±{by.gain_error:.1%}"
     offset = "" if by.offset_mj is None else f", and its offset, ±{by.offset_mj:.2g} mJ, which net energy has not"
-    return f"standard uncertainties in mJ: {', '.join(parts)}; apart from them the sensor: {gain}{offset}"
+    return f"{gain}{offset}"
 
 
 def _figure_or_reason(figure: Figure, unit: str) -> str:
@@ -201,7 +228,9 @@ def _unit_first(figure: Estimate, unit: str) -> str:
 def _rounded(figure: Estimate, factor: float) -> tuple[str, str]:
     value, half_width = figure.value * factor, figure.half_width * factor
     decimals = min(max(0, 1 - floor(log10(half_width))), _MAX_DECIMALS) if half_width > 0 else 3
-    return f"{value:.{decimals}f}", f"{half_width:.{decimals}f}"
+    text = f"{value:.{decimals}f}"
+    # Nothing is not less than nothing.
+    return text if float(text) else text.lstrip("-"), f"{half_width:.{decimals}f}"
 
 
 def _sensor_text(sensor: SensorFacts | None) -> str:
@@ -216,7 +245,7 @@ def _ms(time_ns: int | None) -> str:
     return "an unknown time" if time_ns is None else f"{round(time_ns / 1e6, 1):g} ms"
 
 
-def _scope_doubts(recording: Recording, runners: Sequence[RunnerInfo]) -> Iterator[str]:
+def _scope_doubts(recording: Recording, runners: Sequence[Computes]) -> Iterator[str]:
     if recording.meter.source == "replay":
         yield "the readings are a replayed trace, not of what ran here: name a meter of this machine"
     sees = recording.meter.sees
@@ -224,6 +253,14 @@ def _scope_doubts(recording: Recording, runners: Sequence[RunnerInfo]) -> Iterat
     if any(runner.device == blind for runner in runners):
         what, other = ("GPU", "processor") if sees == "gpu" else ("processor", "GPU")
         yield f"the meter sees the {what} alone, and the {other} computed here: choose another --power-source"
+    busy = highest_utilisation_percent(recording)
+    is_this_gpu = sees == "gpu" and recording.meter.source != "replay"
+    computes = any(runner.device == "cuda" for runner in runners)
+    if is_this_gpu and computes and busy is not None and busy < _BUSY_PERCENT:
+        yield (
+            f"{recording.meter.device} was busy for {busy:.0f} % of the time under load: another GPU computed; name it "
+            "with --power-source nvml:UUID"
+        )
 
 
 def _sampler_doubts(recording: Recording) -> Iterator[str]:

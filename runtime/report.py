@@ -1,129 +1,217 @@
-"""What was measured, for people and as JSON: tables, the definitions of their columns, and the doubts about them."""
+"""What was measured, for people: tables, the definitions of their columns, and the doubts about them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 
 from ..errors import one_line
-from ..files import write_text
-from .bench import BenchResult, LatencySamples
-from .environment import Environment, environment_doubts
+from .environment import environment_doubts
+from .latency_report import latency_cells, latency_definitions, latency_doubts, stage_rows
+from .operator_profile import breakdown_lines, breakdown_rows
 from .power_report import (
     MeasuredPower,
     MissingPower,
-    json_text,
     power_definitions,
     power_doubts,
-    power_json,
     power_rows,
     power_sentences,
 )
-from .runner import RunnerInfo
-from .stats import Ratio
+from .result import Line, Result
+from .tables import Row, output_console, print_table
 
-SCHEMA_VERSION = 2
-# Medians of a runner's rounds that lie further apart than this share tell of a machine that is not steady.
-_STEADY_SHARE = 0.10
-_TEXT_COLUMNS = {"engine", "measured", "runtime", "version", "device"}
+_MIB = 1 << 20
+# Arrivals that come later than this share of their period have fallen behind.
+_LATE_SHARE = 1.02
 
-
-@dataclass(frozen=True)
-class MeasuredFile:
-    """An artefact that was measured; `name` and `network` are the manifest's, None for a trusted file without one."""
-
-    path: str
-    sha256: str
-    name: str | None
-    network: str | None
+PowerFound = MeasuredPower | MissingPower | None
 
 
-@dataclass(frozen=True)
-class MeasuredRunner:
-    """What was measured: a runner's name and facts, what it was fed, and the artefact behind it."""
-
-    name: str
-    info: RunnerInfo
-    inputs: tuple[str, ...]
-    file: MeasuredFile
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A runtime that could not be measured, and why."""
-
-    engine: str
-    runtime: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """A measurement with everything that is needed to judge it.
-
-    `latency` and `power` are None where they were not asked for.
-    """
-
-    runners: tuple[MeasuredRunner, ...]
-    latency: BenchResult | None
-    power: MeasuredPower | MissingPower | None
-    skipped: tuple[Skipped, ...]
-    environment: Environment
-    load_before: float | None
-    load_after: float | None
-    started: str
-
-    @property
-    def doubts(self) -> list[str]:
-        """What speaks against the numbers, each with its remedy."""
-        threads = max(runner.info.threads for runner in self.runners)
-        return [
-            *environment_doubts(self.environment, threads, self.load_before, self.load_after),
-            *_graph_doubts(self.runners),
-            *(sample_doubts(self.latency) if self.latency else ()),
-            *(power_doubts(self.power, [runner.info for runner in self.runners]) if self.power else ()),
-        ]
-
-
-def sample_doubts(result: BenchResult) -> list[str]:
-    """What the samples themselves say against the figures."""
-    return [*_tail_doubts(result), *_drift_doubts(result), *_tie_doubts(result)]
-
-
-def print_report(report: Report) -> None:
-    """The report on standard output; drawn tables on a terminal that is wide enough, else aligned columns."""
-    console = _console()
-    tables = [table for table in (_rows(report), _power_rows(report)) if table]
-    for i, rows in enumerate(tables):
+def print_report(result: Result, power: PowerFound) -> None:
+    """A measurement on standard output; `power` has the figures of the result's power with all their digits."""
+    console = output_console()
+    if result.partial is not None:
+        console.print(f"partial: {one_line(result.partial)}\n", markup=False)
+    tables = (_latency_rows(result), _stage_rows(result), _power_rows(result, power), _memory_rows(result))
+    for i, rows in enumerate(table for table in (*tables, *_operator_tables(result)) if table):
         if i:
             console.print()
-        _print_table(console, rows)
-    energies = power_sentences(report.power) if report.power else []
-    _print_lists(console, {"energy": energies, "definitions": definitions(report), "doubts": report.doubts})
-
-
-def print_power(power: MeasuredPower) -> None:
-    """The figures of power alone, on standard output."""
-    console = _console()
-    _print_table(console, [{"measured": one_line(name), **cells} for name, cells in power_rows(power).items()])
+        print_table(console, rows)
     lists = {
-        "energy": power_sentences(power),
-        "definitions": power_definitions(power),
-        "doubts": power_doubts(power, []),
+        "energy": power_sentences(power) if power else [],
+        "memory": _memory_sentences(result),
+        "operators": _operator_sentences(result),
+        "definitions": result.definitions,
+        "doubts": result.doubts,
     }
     _print_lists(console, lists)
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    # Lines are wrapped for people; a program that reads them finds each in one piece.
-    console.soft_wrap = not console.is_terminal
-    return console
+def print_power(result: Result, power: MeasuredPower) -> None:
+    """The figures of a result's power alone, on standard output."""
+    console = output_console()
+    print_table(console, [{"measured": one_line(name), **cells} for name, cells in power_rows(power).items()])
+    lists = {
+        "energy": power_sentences(power),
+        "definitions": power_definitions(power),
+        "doubts": power_doubts(power, result.lines),
+    }
+    _print_lists(console, lists)
+
+
+def definitions(result: Result, power: PowerFound) -> list[str]:
+    """What each figure means, and how it was taken."""
+    per_file: dict[str, dict[str, None]] = {}
+    for line in result.lines:
+        per_file.setdefault(line.file, {}).update(dict.fromkeys(line.inputs))
+    fed = "; ".join(f"{path}: {', '.join(inputs)}" for path, inputs in per_file.items())
+    random = "" if any("photo" in text for text in fed.split(": ")[-1:]) else ", random"
+    return [
+        f"input: {fed}{random}",
+        *latency_definitions(result),
+        *(power_definitions(power) if power else ()),
+        *_paced_power_definitions(result),
+        *_memory_definitions(result),
+        (
+            f"machine: {result.environment.line}; load average {_load(result.before.load_average)} before, "
+            f"{_load(result.after.load_average)} after"
+        ),
+    ]
+
+
+def doubts(result: Result, power: PowerFound) -> list[str]:
+    """What speaks against the numbers, each with its remedy."""
+    threads = max(line.threads * line.streams for line in result.lines)
+    loads = (result.before.load_average, result.after.load_average)
+    partial = [] if result.partial is None else [f"{result.partial}: what was to follow is missing; measure again"]
+    return [
+        *partial,
+        *environment_doubts(result.environment, threads, *loads),
+        *_graph_doubts(result.lines),
+        *latency_doubts(result),
+        *(power_doubts(power, result.lines) if power else ()),
+        *_paced_power_doubts(result),
+    ]
+
+
+def _paced_power_definitions(result: Result) -> Iterator[str]:
+    rate_hz = result.lines[0].rate_hz
+    if result.power is not None and rate_hz is not None:
+        yield f"energy at a rate: of one arrival of {rate_hz:g} per second; what is drawn while it waits belongs to it"
+
+
+def _paced_power_doubts(result: Result) -> Iterator[str]:
+    """Lines that power was measured of, and that could not keep up with their rate."""
+    for line in result.lines:
+        energy = result.energy_of(line.name)
+        if line.rate_hz is None or energy is None or energy.inference_ms <= _LATE_SHARE * 1e3 / line.rate_hz:
+            continue
+        yield (
+            f"{line.name} does not keep up while power is measured: {1e3 / energy.inference_ms:.4g} of "
+            f"{line.rate_hz:g} per second; lower --rate"
+        )
+
+
+def _latency_rows(result: Result) -> list[Row]:
+    """One row for each line's latency."""
+    if result.latency is None:
+        return []
+    return [
+        {**_line_columns(result, line), **latency_cells(latency)}
+        for line in result.lines
+        if (latency := result.latency_of(line.name)) is not None
+    ]
+
+
+def _stage_rows(result: Result) -> list[Row]:
+    return [*stage_rows(result.latency)] if result.latency else []
+
+
+def _power_rows(result: Result, power: PowerFound) -> list[Row]:
+    """One row for each line's energy."""
+    if not isinstance(power, MeasuredPower):
+        return []
+    by_name = power_rows(power)
+    return [
+        {**_engine_column(result, line), "runtime": line.runtime, **_batch_column(result, line), **by_name[line.name]}
+        for line in result.lines
+    ]
+
+
+def _memory_rows(result: Result) -> list[Row]:
+    on_gpu = any(line.device == "cuda" for line in result.lines)
+    return [
+        {
+            **_engine_column(result, line),
+            "runtime": line.runtime,
+            **_batch_column(result, line),
+            "RSS before MiB": _mib(memory.before_rss_bytes),
+            "loaded MiB": _mib(memory.loaded_rss_bytes),
+            "peak MiB": _mib(memory.peak_rss_bytes),
+            **({"GPU MiB": _mib(memory.gpu_bytes)} if on_gpu else {}),
+        }
+        for line in result.lines
+        if (memory := result.memory_of(line.name)) is not None
+    ]
+
+
+def _operator_tables(result: Result) -> Iterator[list[Row]]:
+    for part in result.breakdowns:
+        if part.shares:
+            yield [{"measured": part.line, **row} for row in breakdown_rows(part)]
+
+
+def _operator_sentences(result: Result) -> list[str]:
+    sentences = []
+    for part in result.breakdowns:
+        line = next(line for line in result.lines if line.name == part.line)
+        if (macs := result.file_of(line).macs) is not None:
+            sentences.append(f"{part.line}: {macs * line.batch / 1e6:.1f} M multiply-accumulates")
+        sentences += breakdown_lines(part)
+    return sentences
+
+
+def _memory_sentences(result: Result) -> list[str]:
+    missing = [f"{part.name}: not measured: {part.unavailable}" for part in result.memory or () if part.unavailable]
+    return [*missing, *(f"{part.name}: GPU memory by {part.gpu_note}" for part in result.memory or () if part.gpu_note)]
+
+
+def _memory_definitions(result: Result) -> Iterator[str]:
+    if result.memory is not None:
+        yield (
+            "memory: of a process of its own for each line; RSS before the library is imported, with the network "
+            "loaded, and the highest of its whole life, inferences included"
+        )
+
+
+def _line_columns(result: Result, line: Line) -> Row:
+    return {
+        **_engine_column(result, line),
+        "runtime": line.runtime,
+        "version": line.version,
+        "device": line.device,
+        "threads": str(line.threads),
+        **_batch_column(result, line),
+    }
+
+
+def _engine_column(result: Result, line: Line) -> Row:
+    """Which file it is, where there are several."""
+    return {"engine": line.file} if len(result.files) > 1 else {}
+
+
+def _batch_column(result: Result, line: Line) -> Row:
+    """Batch and streams, where they say something."""
+    batch = {"batch": str(line.batch)} if any(one.batch > 1 for one in result.lines) else {}
+    return {**batch, **({"streams": str(line.streams)} if any(one.streams > 1 for one in result.lines) else {})}
+
+
+def _graph_doubts(lines: Sequence[Line]) -> Iterator[str]:
+    for line in lines:
+        if line.graph_fallback_reason is not None:
+            yield (
+                f"{line.name} ran without a CUDA graph ({line.graph_fallback_reason}): the time to launch each kernel "
+                "counts"
+            )
 
 
 def _print_lists(console: Console, lists: Mapping[str, Sequence[str]]) -> None:
@@ -135,211 +223,8 @@ def _print_lists(console: Console, lists: Mapping[str, Sequence[str]]) -> None:
             console.print(f"  - {one_line(line)}", markup=False)
 
 
-def _print_table(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
-    table = _drawn_table(rows)
-    # A table that is too wide would be drawn with its numbers cut. Rich cuts what it measures as well, if let.
-    width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
-    if console.is_terminal and width <= console.width:
-        console.print(table)
-    else:
-        console.print("\n".join(plain_table(rows)), markup=False)
-
-
-def plain_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Lines with aligned columns: the column names, then the rows; text to the left, numbers to the right."""
-    lines = []
-    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in rows[0]}
-    for row in ({column: column for column in widths}, *rows):
-        cells = [
-            row[column].ljust(width) if column in _TEXT_COLUMNS else row[column].rjust(width)
-            for column, width in widths.items()
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
-
-
-def definitions(report: Report) -> list[str]:
-    """What each figure means, and how it was taken."""
-    per_file = {runner.file.path: runner.inputs for runner in report.runners}
-    fed = "; ".join(f"{path}: {', '.join(inputs)}" for path, inputs in per_file.items())
-    return [
-        f"input: {fed}, random",
-        *(_latency_definitions(report.latency) if report.latency else ()),
-        *(power_definitions(report.power) if report.power else ()),
-        (
-            f"machine: {report.environment.line}; load average {_load(report.load_before)} before, "
-            f"{_load(report.load_after)} after"
-        ),
-    ]
-
-
-def write_json(path: Path, report: Report) -> None:
-    """The whole report with every sample, in one step: see `files.write_text`."""
-    write_text(path, json_text(as_json(report)))
-
-
-def as_json(report: Report) -> dict[str, Any]:
-    """The report as JSON values; `samples_ns` has one list for each round."""
-    measured = {"latency": report.latency, "power": report.power}
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "measure": [name for name, figures in measured.items() if figures is not None],
-        "started": report.started,
-        "environment": asdict(report.environment),
-        "load_average": {"before": report.load_before, "after": report.load_after},
-        "files": [asdict(file) for file in dict.fromkeys(runner.file for runner in report.runners)],
-        "runners": [{**asdict(runner), "file": runner.file.path} for runner in report.runners],
-        "skipped": [asdict(skipped) for skipped in report.skipped],
-        **({"latency": _latency_json(report.latency)} if report.latency else {}),
-        **({"power": power_json(report.power)} if report.power else {}),
-        "definitions": definitions(report),
-        "doubts": report.doubts,
-    }
-
-
-def _latency_definitions(latency: BenchResult) -> list[str]:
-    settings, first = latency.settings, latency.runners[0]
-    return [
-        (
-            "latency: one call of infer, from the input arrays ready in memory to the output arrays ready in memory, "
-            f"copies to and from a device included; no file is read, no picture decoded; seed {settings.seed}"
-        ),
-        f"p50, p90, p99: percentiles over the n samples of all rounds, {first.summary.percentile_rule}",
-        (
-            f"ratio: time relative to {first.name} (2.00 takes twice as long); the medians of the two blocks of a "
-            "round are divided, the median over the rounds is given, and in brackets the smallest and largest"
-        ),
-        (
-            f"{settings.rounds} rounds of one block for each line, in random order; a block is 1 discarded iteration, "
-            f"then {settings.iterations} timed ones; warm-up before the first round: "
-            f"at least {settings.warmup_iterations} iterations and {settings.warmup_s:g} s each"
-        ),
-    ]
-
-
-def _latency_json(latency: BenchResult) -> dict[str, Any]:
-    return {
-        "settings": asdict(latency.settings),
-        "order": latency.order,
-        "runners": [_samples_json(latency, samples) for samples in latency.runners],
-    }
-
-
-def _samples_json(latency: BenchResult, samples: LatencySamples) -> dict[str, Any]:
-    kept = {name: value for name, value in asdict(samples).items() if name not in {"info", "inputs"}}
-    return {
-        **kept,
-        "summary": asdict(samples.summary),
-        "round_medians_ns": samples.round_medians_ns,
-        "ratio": asdict(latency.ratio(samples)),
-    }
-
-
-def _rows(report: Report) -> list[dict[str, str]]:
-    """One row for each runner's latency."""
-    if report.latency is None:
-        return []
-    rows: list[dict[str, str]] = []
-    for runner, samples in zip(report.runners, report.latency.runners, strict=True):
-        summary = samples.summary
-        rows.append(
-            {
-                **_engine_column(report, runner),
-                "runtime": runner.info.runtime,
-                "version": runner.info.version,
-                "device": runner.info.device,
-                "threads": str(runner.info.threads),
-                "n": str(summary.n),
-                "p50 ms": f"{summary.p50_ms:.3f}",
-                "p90 ms": f"{summary.p90_ms:.3f}",
-                "p99 ms": f"{summary.p99_ms:.3f}",
-                "ratio": _ratio_text(report.latency.ratio(samples)) if rows else "1.00",
-            }
-        )
-    return rows
-
-
-def _power_rows(report: Report) -> list[dict[str, str]]:
-    """One row for each runner's energy."""
-    if not isinstance(report.power, MeasuredPower):
-        return []
-    by_name = power_rows(report.power)
-    return [
-        {**_engine_column(report, runner), "runtime": runner.info.runtime, **by_name[runner.name]}
-        for runner in report.runners
-    ]
-
-
-def _engine_column(report: Report, runner: MeasuredRunner) -> dict[str, str]:
-    """Which file it is, where there are several."""
-    several = len({runner.file for runner in report.runners}) > 1
-    return {"engine": runner.file.path} if several else {}
-
-
-def _drawn_table(rows: Sequence[Mapping[str, str]]) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right", no_wrap=True)
-    for row in rows:
-        # Square brackets are markup to rich.
-        table.add_row(*(cell.replace("[", r"\[") for cell in row.values()))
-    return table
-
-
-def _tail_doubts(result: BenchResult) -> Iterator[str]:
-    n = result.runners[0].summary.n
-    if n == 1:
-        yield "one sample has no percentiles: p50, p90 and p99 are that sample; raise --rounds and --iterations"
-    elif n < 100:
-        yield (
-            f"p99 of {n} samples is an interpolation between the two slowest; raise --rounds or --iterations "
-            "until n is 100 or more"
-        )
-
-
-def _graph_doubts(runners: Sequence[MeasuredRunner]) -> Iterator[str]:
-    for runner in runners:
-        if runner.info.graph_fallback_reason is not None:
-            yield (
-                f"{runner.name} ran without a CUDA graph ({runner.info.graph_fallback_reason}): the time to launch "
-                "each kernel counts"
-            )
-
-
-def _drift_doubts(result: BenchResult) -> Iterator[str]:
-    ranges = {
-        samples.name: (min(samples.round_medians_ns), max(samples.round_medians_ns)) for samples in result.runners
-    }
-    unsteady = [
-        f"{name} {high / low - 1:.0%} ({low / 1e6:.3f} to {high / 1e6:.3f} ms)"
-        for name, (low, high) in ranges.items()
-        if high > low * (1 + _STEADY_SHARE)
-    ]
-    if unsteady:
-        yield (
-            f"medians of the rounds lie apart: {', '.join(unsteady)}; the machine is not steady: let it cool and come "
-            "to rest, and raise --rounds"
-        )
-
-
-def _tie_doubts(result: BenchResult) -> Iterator[str]:
-    first = result.runners[0]
-    for samples in result.runners[1:]:
-        ratio = result.ratio(samples)
-        if ratio.minimum <= 1 <= ratio.maximum:
-            yield (
-                f"{samples.name} and {first.name} cannot be told apart: each was the faster one in some round; "
-                "raise --rounds"
-            )
-
-
-def _ratio_text(ratio: Ratio) -> str:
-    return f"{_figure(ratio.median)} [{_figure(ratio.minimum)}..{_figure(ratio.maximum)}]"
-
-
-def _figure(ratio: float) -> str:
-    """Two decimals, or two significant digits where that says more."""
-    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+def _mib(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / _MIB:.1f}"
 
 
 def _load(load: float | None) -> str:

@@ -28,6 +28,11 @@ Ns = Annotated[int, Field(ge=0)]
 Rounds = tuple[tuple[Ns, ...], ...]
 
 
+def _between(least: float, value: float, most: float) -> bool:
+    """But for what rounding may have moved it."""
+    return least * (1 - 1e-9) <= value <= most * (1 + 1e-9)
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -75,6 +80,7 @@ class Line(_Part):
         graph_fallback_reason: why a runtime that can have one runs without.
         batch: images (or words) of one inference.
         streams: inferences that are under way at the same time.
+        rate_hz: inferences that arrive per second by a timetable; None where the next follows when one is done.
         inputs: name, type and shape of what is fed, as "image uint8 (1,512,1024,3)"; or the photos.
     """
 
@@ -89,6 +95,7 @@ class Line(_Part):
     graph_fallback_reason: str | None = None
     batch: AtLeastOne = 1
     streams: AtLeastOne = 1
+    rate_hz: NotNegative | None = None
     inputs: tuple[str, ...] = ()
 
 
@@ -128,13 +135,26 @@ class LineLatency(_Part):
     throughput_per_s: NotNegative
     ratio: Ratio | None = None
 
+    @model_validator(mode="after")
+    def _figures_fit(self) -> "LineLatency":
+        blocks = self.samples_ns
+        if not blocks or not all(blocks):
+            raise ValueError("it has a round without samples, or no round")
+        lengths = [len(block) for block in blocks]
+        if [len(block) for block in self.starts_ns] != lengths or len(self.elapsed_ns) != len(lengths):
+            raise ValueError("instants, samples and lengths of its rounds do not fit")
+        least, most = (end(min(block) if end is min else max(block) for block in blocks) / 1e6 for end in (min, max))
+        if self.summary.n != sum(lengths) or not _between(least, self.summary.p50_ms, most):
+            raise ValueError("its summary is not of its samples")
+        return self
+
 
 class Latency(_Part):
     """Latencies of all lines; `order` has the names of each round's blocks as they ran."""
 
     settings: BenchSettings
     order: tuple[tuple[Name, ...], ...]
-    lines: tuple[LineLatency, ...]
+    lines: Annotated[tuple[LineLatency, ...], Field(min_length=1)]
 
 
 class Figure(_Part):
@@ -210,6 +230,7 @@ class LineMemory(_Part):
         loaded_rss_bytes: with the network open, before the first inference.
         peak_rss_bytes: the highest of the whole life of the process.
         gpu_bytes: GPU memory that this process holds after the inferences; None on the CPU.
+        gpu_note: what told `gpu_bytes`, or why it is not known; None on the CPU.
         inferences: how many were run.
         unavailable: why nothing is known; the numbers are None then.
     """
@@ -219,6 +240,7 @@ class LineMemory(_Part):
     loaded_rss_bytes: Count | None = None
     peak_rss_bytes: Count | None = None
     gpu_bytes: Count | None = None
+    gpu_note: str | None = None
     inferences: Count = 0
     unavailable: str | None = None
 
@@ -371,8 +393,9 @@ class Result(_Part):
     @model_validator(mode="after")
     def _parts_fit(self) -> "Result":
         names = [line.name for line in self.lines]
-        if len(set(names)) < len(names):
-            raise ValueError(f"two lines have one name: {names}")
+        for part, referred in {"lines": names, **self._references()}.items():
+            if len(set(referred)) < len(referred):
+                raise ValueError(f"two {part} have one name: {referred}")
         paths = {file.path for file in self.files}
         for line in self.lines:
             if line.file not in paths:
@@ -391,6 +414,7 @@ class Result(_Part):
             "memory": [line.name for line in self.memory or ()],
             "breakdowns": [part.line for part in self.breakdowns],
             "paper": [trace.line for trace in paper.traces] if paper else [],
+            "order": sorted({name for names in self.latency.order for name in names}) if self.latency else [],
         }
 
     def file_of(self, line: Line) -> MeasuredFile:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 from ..errors import CheckError, InputError, UnavailableError
 from .cuda_probe import probe_cuda
 from .manifest import Manifest, TensorInfo, load_manifest
+from .work import GPU_STAGES
+
+if TYPE_CHECKING:
+    from .device_memory import DeviceMemory
+    from .trt_runner import LoadedEngine
 
 Array = NDArray[Any]
 Tensors = tuple[TensorInfo, ...]
@@ -27,6 +32,7 @@ ENGINE_RUNTIMES = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 _EXTRAS = {**ONNX_RUNTIMES, **ENGINE_RUNTIMES}
 RUNTIMES = (*ONNX_RUNTIMES, *ENGINE_RUNTIMES)
 DEVICES = ("cpu", "cuda")
+_NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,10 @@ class Runner(Protocol):
     def info(self) -> RunnerInfo:
         """The library, the device and the threads."""
 
+    @property
+    def has_stages(self) -> bool:
+        """Whether the parts of an inference can be told apart: see `staged`."""
+
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name, for the inputs by name.
 
@@ -77,6 +87,18 @@ class Runner(Protocol):
 
         Raises:
             InputError: a name, dtype or shape is not one that the network takes.
+        """
+
+    def staged(self, feeds: Mapping[str, Array]) -> dict[str, int]:
+        """How long each part of one inference takes, by the names of `work.GPU_STAGES`. Units: ns.
+
+        The outputs go where those of `infer` go. "enqueue" is the host's call that queues the computation; the other
+        three are told by events on the GPU: what the host does between them, the GPU waits for, and it counts. The
+        host's own copy of the arrays to memory that the GPU reads is in none of them.
+
+        Raises:
+            InputError: as `infer`.
+            RuntimeError: the runner is closed, or has no stages.
         """
 
     def __enter__(self) -> "Runner":
@@ -98,6 +120,8 @@ class BaseRunner(ABC):
         source: name of the file, for messages.
     """
 
+    has_stages = False
+
     def __init__(self, inputs: Tensors, outputs: Tensors, info: RunnerInfo, source: str) -> None:
         self.inputs = inputs
         self.outputs = outputs
@@ -107,9 +131,11 @@ class BaseRunner(ABC):
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """See `Runner.infer`."""
-        if not self._is_open:
-            raise RuntimeError(f"the runner of {self._source} is closed")
-        return self._infer(checked_feeds(feeds, self.inputs, self._source))
+        return self._infer(self._checked(feeds))
+
+    def staged(self, feeds: Mapping[str, Array]) -> dict[str, int]:
+        """See `Runner.staged`."""
+        return self._staged(self._checked(feeds))
 
     def __enter__(self: _Self) -> _Self:
         """Itself."""
@@ -125,6 +151,15 @@ class BaseRunner(ABC):
     @abstractmethod
     def _infer(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Outputs for inputs that have been checked: contiguous arrays in the order of `inputs`."""
+
+    def _staged(self, feeds: dict[str, Array]) -> dict[str, int]:  # noqa: ARG002
+        """Durations for inputs that have been checked."""
+        raise RuntimeError(f"{self.info.label} does not tell the parts of an inference apart: ask has_stages first")
+
+    def _checked(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if not self._is_open:
+            raise RuntimeError(f"the runner of {self._source} is closed")
+        return checked_feeds(feeds, self.inputs, self._source)
 
     @abstractmethod
     def _close(self) -> None:
@@ -164,7 +199,10 @@ def open_runner(
     manifest = load_manifest(artefact, trust=trust)
     _check_kind(artefact, runtime)
     if artefact.suffix == ".trt":
-        return _opened_engine(artefact, manifest, runtime, memory)
+        engine, gpu = loaded_engine(artefact, manifest, runtime, memory)
+        from .trt_runner import TrtRunner
+
+        return TrtRunner(engine, gpu)
     if runtime == "auto":
         runtime = _preferred_runtime(artefact)
     if runtime not in (present := available_runtimes()):
@@ -204,6 +242,11 @@ def checked_feeds(feeds: Mapping[str, Array], inputs: Tensors, source: str) -> d
             raise InputError(_mismatch(array, tensor, source))
         checked[tensor.name] = np.ascontiguousarray(array)
     return checked
+
+
+def gpu_stages_ns(enqueue_ns: int, parts_ms: Sequence[float]) -> dict[str, int]:
+    """The answer of `Runner.staged` of what the host took, and what the events tell of the other three stages."""
+    return dict(zip(GPU_STAGES, (enqueue_ns, *(round(part * _NS_PER_MS) for part in parts_ms)), strict=True))
 
 
 def agreed_tensors(described: Tensors | None, actual: Tensors, source: str) -> Tensors:
@@ -266,7 +309,15 @@ def _check_kind(artefact: Path, runtime: str) -> None:
         )
 
 
-def _opened_engine(artefact: Path, manifest: Manifest | None, runtime: str, memory: str) -> Runner:
+def loaded_engine(
+    artefact: Path, manifest: Manifest | None, runtime: str, memory: str = "auto"
+) -> "tuple[LoadedEngine, DeviceMemory]":
+    """The engine `artefact`, whose manifest has been verified, in the library `runtime`, and the GPU that it runs on.
+
+    Raises:
+        InputError: which library built it is not known, or another one was asked for.
+        UnavailableError: there is no GPU or library for it, or it does not fit this machine.
+    """
     # The driver is asked before the library is imported: the constructor of TensorRT's own Runtime ends the process
     # without one.
     probe = probe_cuda()
@@ -292,10 +343,10 @@ def _opened_engine(artefact: Path, manifest: Manifest | None, runtime: str, memo
     if (problem := engine_problem(artefact, manifest, machine)) is not None:
         raise UnavailableError(problem)
     from .device_memory import open_memory
-    from .trt_runner import TrtRunner, load_engine
+    from .trt_runner import load_engine
 
     gpu = open_memory(memory)
-    return TrtRunner(load_engine(artefact, manifest, module, gpu.device_name), gpu)
+    return load_engine(artefact, manifest, module, gpu.device_name), gpu
 
 
 def _engine_library(artefact: Path, manifest: Manifest | None, runtime: str) -> str:
@@ -371,6 +422,8 @@ def _load(library: str) -> ModuleType:
 
 def _fits(given: tuple[int, ...], taken: tuple[int | str, ...]) -> bool:
     """Whether an array's shape is one that the network takes; a named dimension is free, but not empty."""
+    if given == taken:  # as a rule, and this is asked before every inference
+        return True
     if len(given) != len(taken):
         return False
     return all(have == want or (isinstance(want, str) and have > 0) for have, want in zip(given, taken, strict=True))

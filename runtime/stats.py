@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum, sqrt
 
+from .order_statistics import percentile_bounds
+
 PERCENTILE_RULE = "rank p/100 * (n - 1) in the sorted samples counted from 0, interpolated linearly (NumPy's 'linear')"
 _NS_PER_MS = 1_000_000
 
@@ -47,7 +49,8 @@ class Ratio:
 
 def summarise(samples_ns: Sequence[int]) -> Summary:
     """The figures of samples given in ns."""
-    samples_ms = [sample / _NS_PER_MS for sample in samples_ns]
+    samples_ms = sorted(sample / _NS_PER_MS for sample in samples_ns)
+    bounds = {f"p{percent}": percentile_bounds(samples_ms, percent) for percent in (50, 90, 95, 99)}
     return Summary(
         n=len(samples_ms),
         p50_ms=median(samples_ms),
@@ -58,6 +61,7 @@ def summarise(samples_ns: Sequence[int]) -> Summary:
         min_ms=min(samples_ms),
         max_ms=max(samples_ms),
         stddev_ms=stddev(samples_ms),
+        bounds_ms={name: bound for name, bound in bounds.items() if bound is not None},
     )
 
 

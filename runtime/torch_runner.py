@@ -1,8 +1,10 @@
 """The network itself in PyTorch, not compiled: the reference that the other runtimes are measured against."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import nn
 from ..errors import CheckError, InputError, UnavailableError
 from .boxes import prior_boxes_in_pixels
 from .manifest import Manifest, Preprocessing
-from .runner import Array, BaseRunner, RunnerInfo, Tensors
+from .runner import Array, BaseRunner, RunnerInfo, Tensors, gpu_stages_ns
 
 _CUDA = "cuda"
 _WARM_UPS = 3  # before a capture: libraries choose their algorithms and take their memory
@@ -64,13 +66,23 @@ class TorchCudaRunner(BaseRunner):
         outputs: what it gives.
         threads: CPU threads, for `info`.
         source: name for messages.
+        clock: monotonic, in ns, for the stage that the host takes.
 
     Raises:
         UnavailableError: PyTorch has no CUDA here, or not enough GPU memory.
     """
 
+    has_stages = True
+
     def __init__(
-        self, module: nn.Module, inputs: Tensors, outputs: Tensors, threads: int, source: str = "the network"
+        self,
+        module: nn.Module,
+        inputs: Tensors,
+        outputs: Tensors,
+        threads: int,
+        source: str = "the network",
+        *,
+        clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         with _cuda_errors(source):
             torch.cuda.init()  # type: ignore[no-untyped-call]
@@ -87,28 +99,53 @@ class TorchCudaRunner(BaseRunner):
             self._module: nn.Module | None = module.eval().to(_CUDA)
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._setup: _CudaSetup | None = None
+        self._clock = clock
 
     def _infer(self, feeds: dict[str, Array]) -> dict[str, Array]:
         with _cuda_errors(self._source), torch.inference_mode():
-            setup = self._setup_for([array.shape for array in feeds.values()])
-            for host, array in zip(setup.host_inputs, feeds.values(), strict=True):
-                np.copyto(host.numpy(), array)
+            setup = self._setup_with(feeds)
             with torch.cuda.stream(self._stream):
-                for device, host in zip(setup.inputs, setup.host_inputs, strict=True):
-                    device.copy_(host, non_blocking=True)
-                if setup.graph is None:
-                    assert self._module is not None
-                    setup.outputs = self._module(*setup.inputs)
-                else:
-                    setup.graph.replay()
-                for host, device in zip(setup.host_outputs, setup.outputs, strict=True):
-                    host.copy_(device, non_blocking=True)
+                setup.copy_in()
+                self._compute(setup)
+                setup.copy_out()
             self._stream.synchronize()
         return {tensor.name: host.numpy() for tensor, host in zip(self.outputs, setup.host_outputs, strict=True)}
+
+    def _staged(self, feeds: dict[str, Array]) -> dict[str, int]:
+        with _cuda_errors(self._source), torch.inference_mode():
+            setup = self._setup_with(feeds)
+            events = setup.events
+            with torch.cuda.stream(self._stream):
+                events[0].record(self._stream)
+                setup.copy_in()
+                events[1].record(self._stream)
+                start_ns = self._clock()
+                self._compute(setup)
+                enqueue_ns = self._clock() - start_ns
+                events[2].record(self._stream)
+                setup.copy_out()
+                events[3].record(self._stream)
+            self._stream.synchronize()
+            return gpu_stages_ns(enqueue_ns, [start.elapsed_time(end) for start, end in pairwise(events)])
 
     def _close(self) -> None:
         self._setup = None
         self._module = None
+
+    def _compute(self, setup: "_CudaSetup") -> None:
+        """Queue the computation on the stream of the moment."""
+        if setup.graph is None:
+            assert self._module is not None
+            setup.outputs = self._module(*setup.inputs)
+        else:
+            setup.graph.replay()
+
+    def _setup_with(self, feeds: dict[str, Array]) -> "_CudaSetup":
+        """What there is for these shapes, with the arrays in its pinned memory."""
+        setup = self._setup_for([array.shape for array in feeds.values()])
+        for host, array in zip(setup.host_inputs, feeds.values(), strict=True):
+            np.copyto(host.numpy(), array)
+        return setup
 
     def _setup_for(self, shapes: list[tuple[int, ...]]) -> "_CudaSetup":
         if self._setup is None or [tuple(tensor.shape) for tensor in self._setup.inputs] != shapes:
@@ -136,18 +173,33 @@ class TorchCudaRunner(BaseRunner):
             graph, outputs = new_graph, captured
         self.info = replace(self.info, graph=graph is not None, graph_fallback_reason=reason)
         host_inputs, host_outputs = ([_pinned_like(tensor) for tensor in tensors] for tensors in (inputs, outputs))
-        return _CudaSetup(inputs, outputs, host_inputs, host_outputs, graph)
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(4)]  # type: ignore[no-untyped-call]
+        return _CudaSetup(inputs, outputs, host_inputs, host_outputs, graph, events)
 
 
 @dataclass
 class _CudaSetup:
-    """What `TorchCudaRunner` has for one shape. Without a graph `outputs` are new ones after each inference."""
+    """What `TorchCudaRunner` has for one shape. Without a graph `outputs` are new ones after each inference.
+
+    `events` are kept: PyTorch makes them when they are first recorded, which the stages would count.
+    """
 
     inputs: list[torch.Tensor]
     outputs: Sequence[torch.Tensor]
     host_inputs: list[torch.Tensor]
     host_outputs: list[torch.Tensor]
     graph: "torch.cuda.CUDAGraph | None"
+    events: list[torch.cuda.Event]
+
+    def copy_in(self) -> None:
+        """Queue the copies to the GPU on the stream of the moment."""
+        for device, host in zip(self.inputs, self.host_inputs, strict=True):
+            device.copy_(host, non_blocking=True)
+
+    def copy_out(self) -> None:
+        """Queue the copies from the GPU on the stream of the moment."""
+        for host, device in zip(self.host_outputs, self.outputs, strict=True):
+            host.copy_(device, non_blocking=True)
 
 
 def torch_runner_from_manifest(

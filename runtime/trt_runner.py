@@ -4,10 +4,12 @@ The two libraries have the same Python interface; what a version lacks is asked 
 """
 
 import ctypes
+import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +22,7 @@ from .device_arrays import DeviceArray, device_views, stream_handle
 from .device_memory import DeviceMemory, captured
 from .keeping_logger import keeping_logger
 from .manifest import Manifest, TensorInfo
-from .runner import Array, BaseRunner, RunnerInfo, Tensors, agreed_tensors, bare_tensor
+from .runner import Array, BaseRunner, RunnerInfo, Tensors, agreed_tensors, bare_tensor, gpu_stages_ns
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -87,6 +89,14 @@ class _Work:
     copies: bool
 
 
+@dataclass
+class _Prepared:
+    """What has run last of its kind, and the graph of it if there is one."""
+
+    work: _Work | None = None
+    graph: int | None = None
+
+
 class TrtRunner(BaseRunner):
     """An execution context of an engine, with a stream and buffers of its own.
 
@@ -102,33 +112,40 @@ class TrtRunner(BaseRunner):
         engine: from `load_engine`.
         memory: the GPU.
         graphs: try CUDA graphs.
+        clock: monotonic, in ns, for the stage that the host takes.
 
     Raises:
         InputError: the engine has tensors that this runner does not feed.
         UnavailableError: there is not enough memory, or the GPU or the library gave an error.
     """
 
-    def __init__(self, engine: LoadedEngine, memory: DeviceMemory, *, graphs: bool = True) -> None:
+    has_stages = True
+
+    def __init__(
+        self,
+        engine: LoadedEngine,
+        memory: DeviceMemory,
+        *,
+        graphs: bool = True,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
         info = RunnerInfo(engine.library, engine.version, "cuda", 1, device_name=memory.device_name, graph=False)
         super().__init__(engine.inputs, engine.outputs, info, engine.source)
         self._engine: LoadedEngine | None = engine
         self._memory = memory
-        self._graphs = graphs
-        self._graph: int | None = None
-        self._last: _Work | None = None  # what has run, and what the graph holds if there is one
+        self._clock = clock
+        self._usual = _Prepared()
+        self._bare = _Prepared()  # of `staged` and `compute`, so that the graph of `infer` stays
+        self._addresses: dict[str, int] = {}  # those that the context has
         self._shapes: Shapes = {}
-        self._may_capture = graphs
-        if memory.graph_problem is not None:
-            self._without_graph(memory.graph_problem)
-        elif not graphs:
-            self._without_graph("not wanted")
+        self._allow_graphs(graphs)
         with ExitStack() as resources:
             self._stream = memory.create_stream()
             resources.callback(memory.destroy_stream, self._stream)
             self._context: Any = self._new_context()
             resources.callback(self._drop_context)
             self._buffers = self._allocated(resources)
-            resources.callback(self._drop_graph)
+            resources.callback(self._forget)
             resources.callback(memory.synchronise_stream, self._stream)
             self._try_out()
             self._resources = resources.pop_all()
@@ -140,7 +157,17 @@ class TrtRunner(BaseRunner):
             UnavailableError: there is not enough memory for its buffers.
             RuntimeError: this runner is closed.
         """
-        return TrtRunner(self._open_engine(), self._memory, graphs=self._graphs)
+        return TrtRunner(self._open_engine(), self._memory, graphs=self._graphs, clock=self._clock)
+
+    def use_graphs(self, wanted: bool) -> None:
+        """Run from CUDA graphs from now on, or without; the inputs of the last `infer` are run twice for it."""
+        self._open_engine()
+        if wanted == self._graphs:
+            return
+        self._memory.synchronise_stream(self._stream)
+        self._forget()
+        self._allow_graphs(wanted)
+        self._run_twice()
 
     def infer_device(
         self, feeds: Mapping[str, Any], outputs: Mapping[str, Any] | None = None, stream: object = None
@@ -182,7 +209,8 @@ class TrtRunner(BaseRunner):
             assert other is not None
             self._memory.wait_for(self._stream, other)
         own = {name: buffer.pointer for name, buffer in self._buffers.items()}
-        self._run(_Work({**own, **{name: view.pointer for name, view in views.items()}}, self._shapes, copies=False))
+        addresses = {**own, **{name: view.pointer for name, view in views.items()}}
+        self._run(_Work(addresses, self._shapes, copies=False), self._usual)
         if caller is None:
             self._memory.synchronise_stream(self._stream)
         else:
@@ -190,6 +218,30 @@ class TrtRunner(BaseRunner):
         return {
             tensor.name: (outputs or {}).get(tensor.name, self._own_output(tensor, caller)) for tensor in self.outputs
         }
+
+    def compute(self) -> None:
+        """One inference without copies, complete when this returns; inputs are those of the last `infer` or `staged`.
+
+        Raises:
+            UnavailableError: the GPU or the library gave an error.
+        """
+        self._open_engine()
+        self._run(replace(self._own_work(), copies=False), self._bare)
+        self._memory.synchronise_stream(self._stream)
+
+    def staged_compute(self) -> dict[str, int]:
+        """The stages "enqueue" and "compute" of `compute`: see `Runner.staged`. Units: ns."""
+        self._open_engine()
+        work = replace(self._own_work(), copies=False)
+        self._prepare(work)
+        with ExitStack() as resources:
+            start, end = self._event(resources), self._event(resources)
+            self._memory.record_event(start, self._stream)
+            enqueue_ns = self._queued_ns(work)
+            self._memory.record_event(end, self._stream)
+            self._memory.synchronise_stream(self._stream)
+            stages = gpu_stages_ns(enqueue_ns, [0, self._memory.elapsed_ms(start, end), 0])
+        return {name: stages[name] for name in ("enqueue", "compute")}
 
     def gpu_compute_ms(self, iterations: int) -> float:
         """Time of one inference on the GPU, without copies: the mean over `iterations` in a row. Units: ms.
@@ -207,21 +259,54 @@ class TrtRunner(BaseRunner):
         with ExitStack() as resources:
             start, end = self._event(resources), self._event(resources)
             for _ in range(2):  # the second makes the graph
-                self._run(work)
+                self._run(work, self._usual)
             self._memory.record_event(start, self._stream)
             for _ in range(iterations):
-                self._run(work)
+                self._run(work, self._usual)
             self._memory.record_event(end, self._stream)
             self._memory.synchronise_stream(self._stream)
             return self._memory.elapsed_ms(start, end) / iterations
 
     def _infer(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        self._take(feeds)
+        self._run(self._own_work(), self._usual)
+        self._memory.synchronise_stream(self._stream)
+        return {tensor.name: self._host(tensor) for tensor in self.outputs}
+
+    def _staged(self, feeds: dict[str, Array]) -> dict[str, int]:
+        self._take(feeds)
+        work = replace(self._own_work(), copies=False)
+        self._prepare(work)
+        with ExitStack() as resources:
+            events = [self._event(resources) for _ in range(4)]
+            self._memory.record_event(events[0], self._stream)
+            self._copy_in()
+            self._memory.record_event(events[1], self._stream)
+            enqueue_ns = self._queued_ns(work)
+            self._memory.record_event(events[2], self._stream)
+            self._copy_out()
+            self._memory.record_event(events[3], self._stream)
+            self._memory.synchronise_stream(self._stream)
+            return gpu_stages_ns(enqueue_ns, [self._memory.elapsed_ms(*pair) for pair in pairwise(events)])
+
+    def _queued_ns(self, work: _Work) -> int:
+        """Queue `work`, which has been prepared: how long that takes the host. Units: ns."""
+        start_ns = self._clock()
+        self._run(work, self._bare)
+        return self._clock() - start_ns
+
+    def _prepare(self, work: _Work) -> None:
+        """Make the graph of `work` beforehand, where there can be one: else its capture would be timed."""
+        while self._bare.work != work or (self._bare.graph is None and self._may_capture):
+            self._copy_in()  # what the GPU's memory holds may be no valid input
+            self._run(work, self._bare)
+            self._memory.synchronise_stream(self._stream)
+
+    def _take(self, feeds: dict[str, Array]) -> None:
+        """Put the inputs into pinned memory."""
         self._use_shapes({name: array.shape for name, array in feeds.items()})
         for tensor in self.inputs:
             _copy(feeds[tensor.name], self._host(tensor), tensor.name)
-        self._run(self._own_work())
-        self._memory.synchronise_stream(self._stream)
-        return {tensor.name: self._host(tensor) for tensor in self.outputs}
 
     def _close(self) -> None:
         try:
@@ -290,8 +375,12 @@ class TrtRunner(BaseRunner):
         self._use_shapes({name: best for name, (_, best, _) in self._open_engine().profile.items()})
         for tensor in self.inputs:
             self._host(tensor).fill(0)  # a valid index, where the input is one
+        self._run_twice()
+
+    def _run_twice(self) -> None:
+        """The second makes the graph, and `info` says whether there is one."""
         for _ in range(2):
-            self._run(self._own_work())
+            self._run(self._own_work(), self._usual)
             self._memory.synchronise_stream(self._stream)
 
     # -- what may change from call to call
@@ -325,34 +414,47 @@ class TrtRunner(BaseRunner):
             )
         self._shapes = {**inputs, **shapes}
 
-    def _run(self, work: _Work) -> None:
+    def _run(self, work: _Work, prepared: _Prepared) -> None:
         """Queue an inference: work that comes for the second time in a row makes a graph, and then runs from it."""
-        if work != self._last:
-            self._forget()
-            for name, address in work.addresses.items():
-                if not self._context.set_tensor_address(name, address):
-                    raise self._refused(f"the address {address:#x} of {name}")
+        if work != prepared.work:
+            self._drop(prepared)
             self._enqueue(work)
-            self._last = work
+            prepared.work = work
             return
-        if self._graph is None and self._may_capture:
-            self._graph = self._captured(work)
-        if self._graph is not None:
-            self._memory.launch_graph(self._graph, self._stream)
+        if prepared.graph is None and self._may_capture:
+            prepared.graph = self._captured(work)
+        if prepared.graph is not None:
+            self._memory.launch_graph(prepared.graph, self._stream)
         else:
             self._enqueue(work)
 
     def _enqueue(self, work: _Work) -> None:
+        self._use_addresses(work.addresses)
         if work.copies:
-            for tensor in self.inputs:
-                buffer = self._buffers[tensor.name]
-                self._memory.copy_to_device(buffer.pointer, buffer.address, self._size_bytes(tensor), self._stream)
+            self._copy_in()
         if not self._context.execute_async_v3(self._stream):
             raise self._refused("the inference")
         if work.copies:
-            for tensor in self.outputs:
-                buffer = self._buffers[tensor.name]
-                self._memory.copy_to_host(buffer.address, buffer.pointer, self._size_bytes(tensor), self._stream)
+            self._copy_out()
+
+    def _copy_in(self) -> None:
+        for tensor in self.inputs:
+            buffer = self._buffers[tensor.name]
+            self._memory.copy_to_device(buffer.pointer, buffer.address, self._size_bytes(tensor), self._stream)
+
+    def _copy_out(self) -> None:
+        for tensor in self.outputs:
+            buffer = self._buffers[tensor.name]
+            self._memory.copy_to_host(buffer.address, buffer.pointer, self._size_bytes(tensor), self._stream)
+
+    def _use_addresses(self, addresses: dict[str, int]) -> None:
+        if addresses == self._addresses:
+            return
+        self._addresses = {}  # until all are told
+        for name, address in addresses.items():
+            if not self._context.set_tensor_address(name, address):
+                raise self._refused(f"the address {address:#x} of {name}")
+        self._addresses = addresses
 
     def _captured(self, work: _Work) -> int | None:
         """A graph of `work`; None where there can be none, and `info` then says why, for good."""
@@ -368,17 +470,26 @@ class TrtRunner(BaseRunner):
         self.info = replace(self.info, graph=True, graph_fallback_reason=None)
         return graph
 
+    def _allow_graphs(self, wanted: bool) -> None:
+        self._graphs = wanted
+        self._may_capture = wanted
+        if self._memory.graph_problem is not None:
+            self._without_graph(self._memory.graph_problem)
+        elif not wanted:
+            self._without_graph("not wanted")
+
     def _without_graph(self, reason: str) -> None:
         self._may_capture = False
         self.info = replace(self.info, graph=False, graph_fallback_reason=reason)
 
     def _forget(self) -> None:
-        self._drop_graph()
-        self._last = None
+        self._drop(self._usual)
+        self._drop(self._bare)
+        self._addresses = {}
 
-    def _drop_graph(self) -> None:
-        if self._graph is not None:
-            graph, self._graph = self._graph, None
+    def _drop(self, prepared: _Prepared) -> None:
+        graph, prepared.graph, prepared.work = prepared.graph, None, None
+        if graph is not None:
             self._memory.destroy_graph(graph)  # a launch that is under way goes on; CUDA frees the graph after it
 
     def _size_bytes(self, tensor: TensorInfo) -> int:

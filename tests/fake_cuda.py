@@ -38,6 +38,8 @@ class FakeCuda:
     """See `DeviceMemory`. `log` has what was asked for, in order; `done` has what has happened.
 
     total_bytes: of the device. fail: the names of methods whose next call fails.
+    gpu_ms: how long operations take on the GPU, by name; others take 1 ms. host_ns: how long the host takes to queue
+    an operation or launch a graph, by name, in the time of `clock`; else nothing.
     """
 
     total_bytes: int = 1 << 20
@@ -45,6 +47,8 @@ class FakeCuda:
     name: str = "fake"
     version: str = "1.0"
     device_name: str = "Fake GPU"
+    gpu_ms: dict = field(default_factory=dict)
+    host_ns: dict = field(default_factory=dict)
     fail: set = field(default_factory=set)
     log: list = field(default_factory=list)
     done: list = field(default_factory=list)
@@ -57,6 +61,8 @@ class FakeCuda:
         self.foreign = set()
         self.graphs = {}
         self.events = {}
+        self.gpu_now_ms = 0.0
+        self.host_now_ns = 0
         self._handle = 1000
 
     # -- what tests ask
@@ -69,6 +75,10 @@ class FakeCuda:
 
     def count(self, name):
         return self.log.count(name)
+
+    def clock(self):
+        """The host's. Units: ns."""
+        return self.host_now_ns
 
     def foreign_stream(self):
         """A stream of another library."""
@@ -145,12 +155,11 @@ class FakeCuda:
         del self.events[event]
 
     def record_event(self, event, stream):
-        self.queue(stream, Op("event", lambda: self.events.__setitem__(event, len(self.done))))
+        self.queue(stream, Op("event", lambda: self.events.__setitem__(event, self.gpu_now_ms)))
 
     def elapsed_ms(self, start, end):
-        """One operation takes 1 ms."""
         assert None not in (self.events[start], self.events[end]), "an event has not happened yet"
-        return float(self.events[end] - self.events[start] - 1)
+        return self.events[end] - self.events[start]
 
     def begin_capture(self, stream):
         self._called("begin_capture")
@@ -169,8 +178,9 @@ class FakeCuda:
 
     def launch_graph(self, graph, stream):
         self._called("launch_graph")
+        self.host_now_ns += self.host_ns.get("launch_graph", 0)
         for op in self.graphs[graph]:
-            self.queue(stream, op)
+            self._queue(stream, op)
 
     def destroy_graph(self, graph):
         self._called("destroy_graph")
@@ -180,6 +190,10 @@ class FakeCuda:
 
     def queue(self, stream, op):
         """Queue an operation, or write it down."""
+        self.host_now_ns += self.host_ns.get(op.name, 0)
+        self._queue(stream, op)
+
+    def _queue(self, stream, op):
         with self.lock:
             state = self.streams[stream]
             self.log.append(op.name)
@@ -247,6 +261,7 @@ class FakeCuda:
             for address, size in (*op.reads, *op.writes):
                 self._assert_alive(op, address, size)
             op.do()
+            self.gpu_now_ms += self.gpu_ms.get(op.name, 0.0 if op.name == "event" else 1.0)
             self.done.append(op.name)
 
     def _assert_alive(self, op, address, size):

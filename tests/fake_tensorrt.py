@@ -6,6 +6,7 @@ The names are those of the Python bindings: of 8.5 to 11.1 in the sources at git
 
 import ctypes
 import enum
+import json
 import types
 
 import numpy as np
@@ -31,8 +32,10 @@ _ENGINE = {
     "get_tensor_profile_shape",
     "num_optimization_profiles",
     "create_execution_context",
+    "create_engine_inspector",
 }
-_CONTEXT = {"set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3"}
+_CONTEXT = {"set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3", "profiler"}
+_INSPECTOR = {"get_engine_information"}
 _SINCE_8_6 = {"engine_host_code_allowed"}
 _IN_RTX = {"is_stream_capturable"}
 DTYPES_OF_8 = ("FLOAT", "HALF", "INT8", "INT32", "BOOL", "UINT8")
@@ -65,6 +68,9 @@ class Behaviour:
     refuse_shape_of = ()
     refuse_address_of = ()
     contexts = 0
+    detailed = True  # what the inspector says of a layer; the other way it says its name alone
+    layer_ms = 0.25
+    silent = False  # tells a profiler nothing
 
     def __init__(self):
         self.fed = []  # the inputs of each inference
@@ -108,11 +114,19 @@ def fake_tensorrt(version, cuda, behaviour=None):
                 model.SerializeToString(), options(), providers=["CPUExecutionProvider"]
             )
             graph = model.graph
+            self.nodes = list(graph.node)
             self.tensors = {tensor.name: tensor.type.tensor_type for tensor in (*graph.input, *graph.output)}
             self.inputs = [tensor.name for tensor in graph.input]
             self.names = list(self.tensors)
             self.num_io_tensors = len(self.names)
             self.num_optimization_profiles = 1
+
+        def layers(self):
+            """One for each node."""
+            return [(f"/{node.output[0]}/{node.op_type}", node.op_type) for node in self.nodes]
+
+        def create_engine_inspector(self):
+            return restricted(EngineInspector(self), _INSPECTOR)
 
         def get_tensor_name(self, index):
             return self.names[index]
@@ -149,9 +163,23 @@ def fake_tensorrt(version, cuda, behaviour=None):
             behaviour.contexts += 1
             return restricted(Context(self), context_names)
 
+    class EngineInspector:
+        def __init__(self, engine):
+            self.engine = engine
+
+        def get_engine_information(self, layer_format):
+            assert layer_format is module.LayerInformationFormat.JSON
+            detailed = [{"Name": name, "LayerType": kind} for name, kind in self.engine.layers()]
+            return json.dumps({"Layers": detailed if behaviour.detailed else [layer["Name"] for layer in detailed]})
+
+    class IProfiler:
+        def __init__(self):
+            self.constructed = True
+
     class Context:
         def __init__(self, engine):
             self.engine = engine
+            self.profiler = None
             self.shapes = {}
             self.addresses = {}
             self.enqueued = False
@@ -223,6 +251,10 @@ def fake_tensorrt(version, cuda, behaviour=None):
                 wide = {name: feed.astype(made_of[name]) for name, feed in feeds.items()}
                 for name, result in zip(outputs, session.run(outputs, wide), strict=True):
                     at(*views[name])[...] = result
+                if self.profiler is not None and not behaviour.silent:
+                    assert self.profiler.constructed, "a subclass calls the constructor of its base, or pybind11 fails"
+                    for name, _ in self.engine.layers():
+                        self.profiler.report_layer_time(name, behaviour.layer_ms)
 
             ranges = {n: (a, int(np.prod(shape)) * dtype.itemsize) for n, (a, dtype, shape) in views.items()}
             reads = tuple(ranges[name] for name in inputs)
@@ -230,6 +262,8 @@ def fake_tensorrt(version, cuda, behaviour=None):
             return Op("compute", compute, reads, writes)
 
     module.ILogger = ILogger
+    module.IProfiler = IProfiler
+    module.LayerInformationFormat = enum.Enum("LayerInformationFormat", ["ONELINE", "JSON"])
     module.Runtime = lambda logger: restricted(Runtime(logger), runtime_names)
     module.behaviour = behaviour
     return module

@@ -32,8 +32,8 @@ from espnet_edge.export.sequence_parity import STEPS, prove_sequence_parity
 from espnet_edge.model.eru_lm import EruCell, EruLm
 from espnet_edge.model.registry import create_model
 from espnet_edge.model.seeded import load_seeded_weights
-from espnet_edge.runtime.bench import random_feeds
 from espnet_edge.runtime.cli_run import main as run_main
+from espnet_edge.runtime.feeds import random_feeds
 from espnet_edge.runtime.manifest import Manifest, TensorInfo, load_manifest, manifest_path
 from espnet_edge.runtime.runner import open_runner
 

@@ -70,9 +70,8 @@ def test_latency_that_was_asked_for_is_delivered_all_the_same(conv_artefact, com
     assert "not measured: " in outcome.out
     assert "plausible reading" in outcome.last_line
     read = json.loads(out.read_text())
-    assert read["measure"] == ["latency", "power"]
-    assert len(read["latency"]["runners"][0]["samples_ns"]) == 2
-    assert "result" not in read["power"]
+    assert len(read["latency"]["lines"][0]["samples_ns"]) == 2
+    assert read["power"]["result"] is None
     assert "plausible reading" in read["power"]["unavailable"]
     assert [probe["source"] for probe in read["power"]["probes"]] == ["ina3221", "tegrastats", "rapl"]
 
@@ -89,8 +88,7 @@ def test_a_replayed_trace_from_start_to_figures(conv_artefact, command, trace, q
     assert "the readings are a replayed trace" in outcome.out
     assert "onnxruntime: by replay samples " in outcome.out
     read = json.loads(out.read_text())
-    assert read["measure"] == ["power"]
-    assert "latency" not in read
+    assert read["latency"] is None
     (load,) = read["power"]["result"]["loads"]
     assert 7_500 < load["total"]["power_mw"]["value"] < 12_500
     assert load["total"]["gross_mj"]["n"] == 3
@@ -135,9 +133,10 @@ def test_reanalyse_wants_a_result_with_power(conv_artefact, command, tmp_path):
     outcome = command(main, "--reanalyse", latency)
     assert (outcome.code, outcome.out) == (2, "")
     assert "has no recording of power" in outcome.last_line
-    outcome = command(main, "--reanalyse", latency, "--engine", "x.onnx")
-    assert outcome.code == 2
-    assert "measures nothing" in outcome.last_line
+    for option, value in (("--engine", "x.onnx"), ("--rounds", 3), ("--measure", "memory")):
+        outcome = command(main, "--reanalyse", latency, option, value)
+        assert outcome.code == 2
+        assert f"--reanalyse measures nothing: leave out {option}" in outcome.last_line
     assert command(main).last_line == "espnet-bench: nothing to measure: name an artefact, --engine FILE"
 
 

@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import onnxruntime
@@ -16,7 +17,10 @@ from espnet_edge.runtime.compatibility import RTX_PORTABLE, is_newest
 from espnet_edge.runtime.cuda_probe import probe_cuda
 from espnet_edge.runtime.device_memory import PROVIDERS, open_memory
 from espnet_edge.runtime.manifest import load_manifest
+from espnet_edge.runtime.memory_use import MemoryRequest, measured_memory
+from espnet_edge.runtime.presets import PRESETS, preset, preset_work
 from espnet_edge.runtime.trt_runner import TrtRunner, load_engine
+from espnet_edge.runtime.work import GPU_STAGES
 
 EXPORT = "from espnet_edge.export.cli import main; main()"
 # Convolutions use TF32 on these GPUs, whose 10 bits of mantissa turn some labels near a tie.
@@ -164,6 +168,66 @@ def test_memory_comes_back(engine):
 def test_time_on_the_gpu(engine):
     with open_runner(engine) as runner:
         assert 0 < runner.gpu_compute_ms(20) < 1000
+
+
+def assert_stages_fit(runner, batch=1):
+    """The parts lie within the whole, the outputs are right, and the graph of `infer` is still there."""
+    assert runner.has_stages
+    expected = runner.infer({"image": photos(batch, seed=2)})["labels"].copy()
+    runner.infer({"image": photos(batch, seed=2)})
+    labels, graph = runner.infer({"image": photos(batch)})["labels"], runner.info.graph
+    for _ in range(3):
+        start = time.perf_counter_ns()
+        stages = runner.staged({"image": photos(batch, seed=2)})
+        whole = time.perf_counter_ns() - start
+        np.testing.assert_array_equal(labels, expected)
+        assert tuple(stages) == GPU_STAGES
+        assert all(duration > 0 for duration in stages.values())
+        assert stages["h2d"] + stages["compute"] + stages["d2h"] < whole
+        assert stages["enqueue"] < whole
+    assert runner.info.graph is graph
+    np.testing.assert_array_equal(runner.infer({"image": photos(batch, seed=2)})["labels"], expected)
+
+
+@pytest.mark.tensorrt
+@pytest.mark.parametrize("graphs", [True, False])
+def test_stages_of_an_engine(engine, memory, graphs):
+    with TrtRunner(loaded(engine), memory, graphs=graphs) as runner:
+        for batch in (1, 4):
+            assert_stages_fit(runner, batch)
+
+
+@pytest.mark.tensorrt
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_engine_is_run_as_trtexec_does(engine, name):
+    with open_runner(engine) as runner:
+        expected = runner.infer({"image": photos()})["labels"].copy()
+        work = preset_work(runner, {"image": photos()}, preset(name))
+        for _ in range(3):
+            work.call()
+        stages = work.staged()
+        assert all(duration > 0 for duration in stages.values())
+        assert ("h2d" in stages) is preset(name).transfers
+        np.testing.assert_array_equal(runner.infer({"image": photos()})["labels"], expected)
+
+
+@pytest.mark.gpu
+def test_stages_of_torch(onnx_file):
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    with open_runner(onnx_file, "torch", "cuda") as runner:
+        assert_stages_fit(runner)
+
+
+@pytest.mark.gpu
+def test_memory_of_a_line_on_the_gpu(onnx_file):
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    found = measured_memory(MemoryRequest("torch", str(onnx_file), "torch", "cuda", threads=1))
+    assert found.unavailable is None
+    assert found.gpu_note
+    # The network's weights alone, and what CUDA needs for itself.
+    assert found.gpu_bytes is None or 1 << 20 < found.gpu_bytes < 16 << 30
 
 
 @pytest.mark.gpu

@@ -171,6 +171,22 @@ def test_arrays_of_others_are_used_in_place(trt, cuda, on_device, pixels, expect
         np.testing.assert_array_equal(outputs["labels"].array, expected(pixels(2, seed))["labels"])
 
 
+@pytest.mark.parametrize("graphs", [True, False])
+def test_stages_in_between_leave_each_its_addresses(cuda, conv_artefact, on_device, pixels, expected, graphs):
+    path = conv_artefact("batch")
+    engine = load_engine(path, load_manifest(path), fake_tensorrt("10.3.0", cuda), "Fake GPU")
+    image, outputs = on_device(pixels(seed=1)), outputs_for(on_device)
+    with TrtRunner(engine, cuda, graphs=graphs) as runner:
+        own = runner.infer({"image": pixels()})["labels"]
+        for seed in range(2, 6):
+            runner.infer_device({"image": image}, outputs)
+            np.testing.assert_array_equal(outputs["labels"].array, expected(pixels(seed=1))["labels"])
+            outputs["labels"].array[...] = 99
+            runner.staged({"image": pixels(seed=seed)})
+            np.testing.assert_array_equal(own, expected(pixels(seed=seed))["labels"])
+            assert (outputs["labels"].array == 99).all()
+
+
 def test_a_graph_of_other_addresses_is_not_used(trt, on_device, pixels, expected):
     images = [on_device(pixels(seed=seed)) for seed in range(3)]
     outputs = outputs_for(on_device)

@@ -9,6 +9,7 @@ from espnet_edge.power.analysis import analyse
 from espnet_edge.power.campaign import Settings, measure
 from espnet_edge.power.conditions import MachineConditions
 from espnet_edge.power.figures import Unavailable
+from espnet_edge.power.recording import Samples
 from espnet_edge.power.samples import SamplerCost
 from espnet_edge.power.uncertainty import Component, Estimate
 from espnet_edge.runtime.power_report import (
@@ -23,6 +24,7 @@ from espnet_edge.runtime.power_report import (
     power_sentences,
 )
 from espnet_edge.runtime.runner import RunnerInfo
+from results import line
 from virtual_machine import MS, SensorModel, VirtualMachine, VirtualMeter, sampler_of
 
 GPU, CPU = RunnerInfo("tensorrt", "10.3", "cuda", 1, "NVIDIA L4"), RunnerInfo("openvino", "2026.4", "cpu", 2)
@@ -52,6 +54,9 @@ def estimate(value: float, half_width: float) -> Estimate:
         (5.0, 0.0, "5.000 ± 0.000"),
         (-1.3, 9.31, "-1.3 ± 9.3"),
         (2e-16, 7.6e-15, "0.000000 ± 0.000000"),
+        (-0.001, 0.5, "0.00 ± 0.50"),
+        (-0.0, 0.0, "0.000 ± 0.000"),
+        (-0.3, 5.0, "-0.3 ± 5.0"),
     ],
 )
 def test_two_digits_of_the_interval_and_as_many_of_the_value(value, half_width, text) -> None:
@@ -104,6 +109,66 @@ def test_a_meter_that_does_not_see_what_computes(measured) -> None:
     assert not any("the meter sees" in doubt for doubt in power_doubts(measured, [GPU]))
     (doubt,) = (doubt for doubt in power_doubts(measured, [GPU, CPU]) if "the meter sees" in doubt)
     assert doubt == "the meter sees the GPU alone, and the processor computed here: choose another --power-source"
+
+
+def test_lines_of_a_result_tell_what_computed(measured) -> None:
+    assert power_doubts(measured, [line(device="cpu")]) == power_doubts(measured, [CPU])
+    assert power_doubts(measured, [line(device="cuda")]) == power_doubts(measured, [GPU])
+    assert power_doubts(measured, [CPU]) != power_doubts(measured, [GPU])
+
+
+@pytest.mark.parametrize(
+    ("busy_percent", "source", "runners", "doubted"),
+    [
+        (0.0, "nvml", [GPU], True),
+        (4.0, "nvml", [CPU, GPU], True),
+        (60.0, "nvml", [GPU], False),
+        (None, "nvml", [GPU], False),
+        (0.0, "nvml", [CPU], False),
+        (0.0, "replay", [GPU], False),
+    ],
+)
+def test_a_meter_of_another_gpu_than_the_one_that_computes(measured, busy_percent, source, runners, doubted) -> None:
+    """It is idle under every load."""
+    recording = measured.recording
+    times_ns = recording.conditions.time_ns
+    conditions = Samples(times_ns, {"utilisation_percent": (busy_percent,) * len(times_ns)})
+    meter = replace(recording.meter, source=source, condition_names=("utilisation_percent",))
+    other = replace(measured, recording=replace(recording, conditions=conditions, meter=meter))
+    found = [doubt for doubt in power_doubts(other, runners) if "another GPU computed" in doubt]
+    assert len(found) == doubted
+    assert all(doubt.startswith(f"virtual GPU was busy for {busy_percent:.0f} % of the time") for doubt in found)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (("12 s windows", "12 s windows"), "after; 12 s windows"),
+        (("12 s windows", "pauses"), "after; seg: 12 s windows; cls: pauses"),
+    ],
+)
+def test_each_reason_of_a_plan_is_told_once(measured, reasons, told) -> None:
+    recording = measured.recording
+    named = zip(recording.plans.items(), reasons, strict=True)
+    plans = {name: replace(plan, reason=reason) for (name, plan), reason in named}
+    text = power_definitions(replace(measured, recording=replace(recording, plans=plans)))[-1]
+    assert text.startswith("power rounds: 9 for each line")
+    assert text.endswith(told)
+
+
+def test_a_rail_says_how_well_it_is_known(measured) -> None:
+    first, *_ = measured.energy.loads
+    rail = replace(first.total, label="VDD_GPU", gain_error=0.015, offset_mj=0.25)
+    unknown = replace(rail, label="VDD_CPU", gross_mj=Unavailable("it was never read"))
+    energy = replace(measured.energy, loads=(replace(first, rails=(rail, unknown)),))
+    *_, told, refused = power_sentences(replace(measured, energy=energy))
+    assert told.startswith("seg: VDD_GPU 400.")
+    assert told.endswith(
+        "(n=9; apart from the intervals the sensor: its gain, ±1.5%, and its offset, ±0.25 mJ, which net energy has "
+        "not)"
+    )
+    assert refused.startswith("seg: VDD_CPU unknown (it was never read), net ")
+    assert "gain" not in refused
 
 
 def test_sampling_that_cost_too_much_or_failed(measured) -> None:

@@ -42,6 +42,14 @@ def without(monkeypatch, *libraries):
         monkeypatch.setitem(sys.modules, name, None)
 
 
+@pytest.mark.parametrize("runtime", FILE_RUNTIMES)
+def test_a_cpu_has_no_stages(conv_artefact, pixels, runtime):
+    with open_runner(conv_artefact(), runtime, threads=1) as opened:
+        assert not opened.has_stages
+        with pytest.raises(RuntimeError, match=f"{runtime} .* does not tell the parts of an inference apart"):
+            opened.staged({"image": pixels()})
+
+
 @pytest.mark.parametrize("batch", [1, "batch"])
 def test_the_runtimes_agree(conv_artefact, conv_weights, pixels, batch):
     path = conv_artefact(batch)

@@ -68,3 +68,11 @@ def test_summary_is_in_milliseconds():
 def test_summary_of_one_sample():
     summary = summarise([1_500_000])
     assert (summary.n, summary.p50_ms, summary.p99_ms, summary.stddev_ms) == (1, 1.5, 1.5, None)
+
+
+def test_summary_has_bounds_of_its_percentiles():
+    samples_ms = np.random.default_rng(0).permutation(100) + 1
+    summary = summarise([int(ms) * 1_000_000 for ms in samples_ms])
+    # Ranks 40 and 61 of 100 enclose the median, 84 and 96 the 90th percentile; p99 needs 368 samples.
+    assert summary.bounds_ms == {"p50": (40, 61), "p90": (84, 96), "p95": (90, 100)}
+    assert summarise([1, 2, 3]).bounds_ms == {}

@@ -1,4 +1,3 @@
-import json
 import sys
 import threading
 
@@ -13,10 +12,14 @@ from espnet_edge.runtime import RunnerInfo, cli_bench, cli_run, device_memory, o
 from espnet_edge.runtime.cuda_probe import CudaProbe
 from espnet_edge.runtime.manifest import EngineInfo, file_info, load_manifest
 from espnet_edge.runtime.ort_runner import OrtRunner
+from espnet_edge.runtime.result import Line, read_result
+from espnet_edge.runtime.trt_profile import engine_times
 from espnet_edge.runtime.trt_runner import TrtRunner, load_engine
+from espnet_edge.runtime.work import GPU_STAGES
 from fake_tensorrt import HEADER_BYTES, VERSIONS, Behaviour, fake_tensorrt
 from plans import tensorrt_plan
 
+ONCE = {"Relu": 1, "ArgMax": 1}
 ENGINE_INFO = {
     "builder": "tensorrt",
     "builder_version": "10.3.0",
@@ -54,7 +57,7 @@ def opened(cuda, behaviour, engine_file):
     def make(batch=1, version="10.3.0", graphs=True):
         path = engine_file(batch)
         engine = load_engine(path, load_manifest(path), fake_tensorrt(version, cuda, behaviour), "Fake GPU")
-        return TrtRunner(engine, cuda, graphs=graphs)
+        return TrtRunner(engine, cuda, graphs=graphs, clock=cuda.clock)
 
     return make
 
@@ -96,6 +99,30 @@ def test_every_version_computes_what_onnxruntime_does(opened, reference, pixels,
         assert [tensor.name for tensor in trt.outputs] == ["labels", "logits"]
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_librarys_profiler_tells_the_time_of_each_layer(cuda, behaviour, engine_file, version):
+    path = engine_file()
+    module = fake_tensorrt(version, cuda, behaviour)
+    engine = load_engine(path, load_manifest(path), module, "Fake GPU")
+    line = Line(name="conv", file="conv.trt", runtime=module.__name__, version="1", device="cuda", threads=1)
+    times = engine_times(line, engine, cuda, inferences=3, seed=0)
+    # The imitation's layers take 0.25 ms each; those of the warm-up are not counted.
+    each = behaviour.layer_ms
+    assert times.by_kind == {kind: (n, n * each) for kind, n in {"Cast": 2, "Transpose": 1, "Conv": 2, **ONCE}.items()}
+    assert times.kernels == 7
+    assert times.source == f"{module.__name__} {module.__version__} profiler, 3 inferences, no CUDA graph"
+    assert "launch_graph" not in cuda.log
+
+    behaviour.detailed = False
+    named = engine_times(line, engine, cuda, inferences=2, seed=0)
+    assert named.by_kind["/logits/Conv"] == (1, each)
+    assert (len(named.by_kind), named.kernels) == (7, 7)
+
+    behaviour.silent = True
+    with pytest.raises(UnavailableError, match="tells its profiler of no layer"):
+        engine_times(line, engine, cuda, inferences=1, seed=0)
+
+
 @pytest.mark.parametrize("graphs", [True, False])
 def test_copies_go_in_then_the_network_runs_then_copies_come_out(opened, cuda, pixels, graphs):
     with opened(graphs=graphs) as trt:
@@ -107,6 +134,75 @@ def test_copies_go_in_then_the_network_runs_then_copies_come_out(opened, cuda, p
         one = (["launch_graph"] if graphs else []) + ["h2d", "compute", "d2h", "d2h", "synchronise_stream"]
         assert cuda.log == one * 5  # nothing is allocated, and no stream or event made, while it runs
         assert (len(cuda.device), len(cuda.pinned), len(cuda.streams)) == allocated == (3, 3, 3)
+
+
+STAGES_MS = {"h2d": 0.25, "compute": 3.5, "d2h": 0.125}
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_stages_are_those_of_the_gpu_and_of_the_hosts_queueing(opened, cuda, pixels, reference, graphs):
+    cuda.gpu_ms = STAGES_MS
+    cuda.host_ns = {"launch_graph": 7_000, "compute": 90_000, "h2d": 1_000_000, "d2h": 1_000_000}
+    with opened(graphs=graphs) as trt:
+        assert trt.has_stages
+        outputs = trt.infer({"image": pixels()})
+        for seed in range(1, 4):
+            stages = trt.staged({"image": pixels(seed=seed)})
+            enqueue = 7_000 if graphs else 90_000
+            # Two outputs are copied back.
+            assert stages == {"enqueue": enqueue, "h2d": 250_000, "compute": 3_500_000, "d2h": 250_000}
+            assert tuple(stages) == GPU_STAGES
+            assert_same(outputs, reference(pixels(seed=seed)))
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_stages_are_queued_in_one_go_once_the_graph_is_made(opened, cuda, pixels, graphs):
+    with opened(graphs=graphs) as trt:
+        trt.staged({"image": pixels()})
+        cuda.log.clear()
+        trt.staged({"image": pixels(seed=1)})
+        launch = ["launch_graph"] if graphs else []
+        copies = ["event", "h2d", "event", *launch, "compute", "event", "d2h", "d2h", "event", "synchronise_stream"]
+        assert cuda.log == ["create_event"] * 4 + copies + ["destroy_event"] * 4
+
+
+def test_inferences_and_stages_have_each_a_graph_that_stays(opened, cuda, behaviour, pixels, reference):
+    with opened("batch") as trt:
+        assert_same(trt.infer({"image": pixels(2)}), reference(pixels(2), "batch"))
+        trt.staged({"image": pixels(2)})
+        captures = cuda.count("begin_capture")
+        for seed in range(3):
+            trt.staged({"image": pixels(2, seed)})
+            assert_same(trt.infer({"image": pixels(2, seed)}), reference(pixels(2, seed), "batch"))
+        assert cuda.count("begin_capture") == captures
+        assert len(cuda.graphs) == 2
+        # Another shape makes both anew, and no inference runs on what the memory held.
+        behaviour.fed.clear()
+        trt.staged({"image": pixels(3, 7)})
+        assert all(np.array_equal(feeds["image"], pixels(3, 7)) for feeds in behaviour.fed)
+        assert_same(trt.infer({"image": pixels(4)}), reference(pixels(4), "batch"))
+    assert cuda.graphs == {}
+
+
+def test_stages_without_a_graph_where_there_can_be_none(opened, cuda, behaviour, pixels, reference):
+    behaviour.capturable = None
+    cuda.gpu_ms = STAGES_MS
+    with opened() as trt:
+        assert trt.staged({"image": pixels()})["compute"] == 3_500_000
+        assert trt.info.graph is False
+        assert_same(trt.infer({"image": pixels(seed=1)}), reference(pixels(seed=1)))
+
+
+def test_stages_of_a_runner_that_refuses(opened, behaviour, pixels):
+    with opened() as trt:
+        with pytest.raises(InputError, match="image: not given"):
+            trt.staged({})
+        behaviour.fail_enqueue = 1
+        with pytest.raises(UnavailableError, match="refuses the inference"):
+            trt.staged({"image": pixels()})
+        assert trt.staged({"image": pixels()}).keys() == set(GPU_STAGES)
+    with pytest.raises(RuntimeError, match="is closed"):
+        trt.staged({"image": pixels()})
 
 
 def test_given_arrays_are_read_whatever_their_order_and_not_changed(opened, pixels):
@@ -537,10 +633,12 @@ def test_espnet_bench_measures_an_engine_beside_its_onnx_file(gpu_machine, engin
     engine, out = onnx_file.with_suffix(".trt"), tmp_path / "result.json"
     quick = ("--rounds", 2, "--iterations", 1, "--warmup", 0, "--json", out)
     assert command(cli_bench.main, "--engine", engine, *quick).code == 0
-    (measured,) = json.loads(out.read_text())["runners"]
-    assert measured["name"] == measured["info"]["runtime"] == "tensorrt"
-    assert measured["info"]["graph"] is True
-    assert measured["info"]["device_name"] == "Fake GPU"
+    result = read_result(out)
+    (line,) = result.lines
+    assert line.name == line.runtime == "tensorrt"
+    assert line.graph is True
+    assert line.device_name == "Fake GPU"
+    assert list(result.latency.lines[0].stages) == ["enqueue", "h2d", "compute", "d2h"]
     behaviour.capturable = None
     outcome = command(
         cli_bench.main,
@@ -548,9 +646,9 @@ def test_espnet_bench_measures_an_engine_beside_its_onnx_file(gpu_machine, engin
         *quick,
     )
     assert outcome.code == 0, outcome.err
-    read = json.loads(out.read_text())
-    assert [runner["info"]["device"] for runner in read["runners"]] == ["cuda", "cpu"]
-    assert any("conv.trt tensorrt ran without a CUDA graph (the capture failed" in doubt for doubt in read["doubts"])
+    result = read_result(out)
+    assert [line.device for line in result.lines] == ["cuda", "cpu"]
+    assert any("conv.trt tensorrt ran without a CUDA graph (the capture failed" in doubt for doubt in result.doubts)
 
 
 def test_espnet_run_runs_an_engine(gpu_machine, engine_file, command, tmp_path, pixels):
