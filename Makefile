@@ -5,6 +5,9 @@ OUT ?= build/$(MODEL)
 # What `make package` writes, and where.
 FORMAT ?= triton
 PACKAGE_OUT ?= build/$(FORMAT)
+# What `make page` shows, and where.
+RESULT ?= results/seg.json
+PAGE_OUT ?= build/page
 PYTHON ?= python3
 VENV ?= .venv
 # On a Jetson: make export VENV_FLAGS=--system-site-packages, so that JetPack's TensorRT is seen.
@@ -20,25 +23,37 @@ EXPORT_OPTIONS := $(foreach option,WIDTH DATASET SIZE BATCH WEIGHTS VOCABULARY I
 	COMPUTE_CAPABILITY WORKSPACE TIMING_CACHE DLA COMPATIBLE,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z_ a-z-) '$($(option))'))
 PACKAGE_OPTIONS := $(if $(MAX_BATCH),--max-batch '$(MAX_BATCH)')
-BENCH_OPTIONS := $(foreach option,RUNTIME DEVICE THREADS ROUNDS ITERATIONS MEASURE POWER_SOURCE POWER_WINDOW POWER_ROUNDS,\
+BENCH_OPTIONS := $(foreach option,RUNTIME DEVICE THREADS ROUNDS ITERATIONS BLOCK RATE STREAMS MEASURE PAGE POWER_SOURCE POWER_WINDOW POWER_ROUNDS,\
 	$(if $($(option)),--$(shell echo $(option) | tr A-Z_ a-z-) '$($(option))'))
+PAPER := build/paper
+# The networks of about 300 million multiply-adds that `make paper` exports, and the width of each: see docs/paper.md.
+PAPER_WIDTHS := cls=2.0 shufflenetv2=1.5 mobilenetv1=0.75 shufflenetv1=1.5 mobilenetv2=1.0
+PAPER_MODELS := $(foreach pair,$(PAPER_WIDTHS),$(firstword $(subst =, ,$(pair))))
+# Engines take minutes to build, and without a GPU they would only be skipped.
+PAPER_ENGINE := $(or $(ENGINE),$(if $(wildcard /dev/nvidia0 /dev/nvhost-gpu /dev/nvgpu),auto,none))
+PAPER_OPTIONS := $(foreach option,BATCHES RUNTIME DEVICE THREADS ROUNDS ITERATIONS MEASURE POWER_SOURCE POWER_WINDOW \
+	POWER_ROUNDS IMAGES,$(if $($(option)),--$(shell echo $(option) | tr A-Z_ a-z-) '$($(option))'))
 TYPED := model export runtime power
 
-.PHONY: help install export bench doctor package test test-gpu lint type fmt clean
+.PHONY: help install export bench bench-harness doctor package paper page test test-gpu lint type fmt clean
 .DEFAULT_GOAL := help
 
 help: ## This list
 	@echo "Targets:"
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 17
 	@echo "Variables, with the options of espnet-export and espnet-bench behind them:"
 	@echo "  export: MODEL=seg|cls|det|lm|mobilenetv1|...  OUT=build/MODEL  WIDTH=2.0  DATASET=cityscapes|voc|coco  SIZE=512x1024 (HEIGHTxWIDTH)"
 	@echo "          BATCH=1|1,4,8  WEIGHTS=auto|random|FILE  VOCABULARY=FILE  IO=deploy|raw|deepstream"
 	@echo "          PRECISION=fp32|fp16|int8  CALIBRATION=DIR  MIN_AGREEMENT=0.98 (int8)"
 	@echo "          ENGINE=auto|none|tensorrt|trtexec|tensorrt-rtx  COMPUTE_CAPABILITY=8.6,8.9 (tensorrt-rtx)"
 	@echo "          WORKSPACE=2048 (MiB)  TIMING_CACHE=FILE  DLA=0  COMPATIBLE=version,ampere+ (engines of TensorRT)"
+	@echo "  bench-harness: HARNESS_OPTIONS='--rounds 30 --iterations 20'"
 	@echo "  package: FORMAT=triton|deepstream (with IO=deepstream)  PACKAGE_OUT=build/FORMAT  MAX_BATCH=8"
-	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  DEVICE=cpu|cuda  THREADS=2  ROUNDS=5  ITERATIONS=10"
-	@echo "          MEASURE=latency,power  POWER_SOURCE=auto|nvml|ina3221|tegrastats|rapl  POWER_WINDOW=12 (s)  POWER_ROUNDS=9"
+	@echo "  bench:  MODEL OUT  RUNTIME=onnxruntime,openvino,torch  DEVICE=cpu|cuda  THREADS=2  ROUNDS=10  ITERATIONS=10  BLOCK=1 (s)  RATE=30 (1/s)  STREAMS=1"
+	@echo "          MEASURE=latency,power,memory,operators  PAGE=seg.html  POWER_SOURCE=auto|nvml|ina3221|tegrastats|rapl  POWER_WINDOW=12 (s)  POWER_ROUNDS=9"
+	@echo "  paper:  BATCHES=1,2,4,8  RUNTIME DEVICE THREADS ROUNDS ITERATIONS  MEASURE=latency,power,operators  IMAGES=500"
+	@echo "          POWER_SOURCE POWER_WINDOW POWER_ROUNDS  ENGINE=none (where there is a GPU)"
+	@echo "  page:   RESULT=results/seg.json  PAGE_OUT=build/page"
 	@echo "  doctor: FILE=seg.trt"
 	@echo "  test:   TEST_JOBS=2"
 	@echo "  all:    PYTHON=python3  VENV=.venv  VENV_FLAGS=--system-site-packages (on a Jetson)"
@@ -52,11 +67,26 @@ export: $(VENV)/.installed ## Export MODEL to OUT: ONNX, manifest, parity proof,
 bench: $(if $(strip $(EXPORT_OPTIONS)),export,$(ARTEFACT)) ## Latency (MEASURE=power: energy) of MODEL in ONNX Runtime, OpenVINO and PyTorch, interleaved
 	$(BIN)/espnet-bench --engine '$(ARTEFACT)' $(strip $(BENCH_OPTIONS))
 
+# On a machine that does nothing else.
+bench-harness: $(VENV)/.installed ## What our bench adds to an inference, against a bare loop around the library; 4 beyond 2 %
+	$(BIN)/python benchmarks/harness.py $(HARNESS_OPTIONS)
+
 package: $(if $(strip $(EXPORT_OPTIONS)),export,$(ARTEFACT)) ## Triton repository or DeepStream configuration of MODEL
 	$(BIN)/espnet-package --engine '$(ARTEFACT)' --format '$(FORMAT)' --out '$(PACKAGE_OUT)' $(strip $(PACKAGE_OPTIONS))
 
 $(ARTEFACT): | $(VENV)/.installed
 	$(MAKE) export
+
+paper: $(foreach model,$(PAPER_MODELS),$(PAPER)/$(model)/$(model).onnx) $(VENV)/.installed-report ## The paper's five networks: time, power, energy, and which claims hold here
+	$(BIN)/espnet-paper '$(PAPER)' --out '$(PAPER)/report' $(strip $(PAPER_OPTIONS))
+
+# Speed needs no training: the weights are seeded random numbers.
+$(PAPER)/%.onnx: | $(VENV)/.installed
+	$(BIN)/espnet-export $(notdir $*) --width $(patsubst $(notdir $*)=%,%,$(filter $(notdir $*)=%,$(PAPER_WIDTHS))) \
+		--batch 1,8,64 --weights random --engine $(PAPER_ENGINE) --out '$(@D)'
+
+page: $(VENV)/.installed-report ## RESULT=results/seg.json as a page, with charts and tables, in PAGE_OUT
+	$(BIN)/espnet-page '$(RESULT)' --out '$(PAGE_OUT)'
 
 doctor: $(VENV)/.installed ## What this machine can build, run and measure; FILE=seg.trt: what a file is, and whether it fits
 	$(BIN)/espnet-doctor $(if $(FILE),'$(FILE)')
@@ -76,6 +106,7 @@ type: $(VENV)/.installed-dev build/lint/espnet_edge ## Types of the whole packag
 	MYPYPATH=build/lint $(BIN)/mypy $(foreach package,$(TYPED),-p espnet_edge.$(package)) \
 		-m espnet_edge.commands -m espnet_edge.errors -m espnet_edge.files -m espnet_edge.lazy
 	MYPYPATH=build/lint:examples $(BIN)/mypy -m train_lm -m lm_training -m lm_data
+	MYPYPATH=build/lint:benchmarks $(BIN)/mypy -m harness
 
 fmt: $(VENV)/.installed-dev ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
@@ -88,11 +119,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), Python 3.10 or newer is needed; name one with PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
-	$(PIP) --editable '.[export,openvino,nvml]'
+	$(PIP) --editable '.[export,openvino,nvml,report]'
 	@$(PIP) --editable '.[rtx]' || \
 		echo "TensorRT-RTX is not installed (no wheel for this platform, or see above): no engines without TensorRT."
 	@$(PIP) --editable '.[cuda]' || \
 		echo "cuda-python is not installed (see above): engines run through PyTorch's CUDA, or see docs/gpu.md."
+	@touch $@
+
+$(VENV)/.installed-report: $(VENV)/.installed
+	$(PIP) --editable '.[report]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
