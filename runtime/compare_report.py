@@ -5,15 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-
 from ..errors import one_line
 from .compare import Comparison
 from .compare_changes import RESAMPLES, UNITS, Change
 from .gate import GateOutcome
+from .tables import output_console, print_table
 
 SCHEMA_VERSION = 1
 _COLUMNS = ("line", "metric", "before", "after", "change", "95 % interval", "verdict")
@@ -25,10 +21,11 @@ _SHOWN = {"mW": (1e-3, "W"), "B": (1 / _MIB, "MiB")}
 
 def print_comparison(comparison: Comparison, outcomes: Sequence[GateOutcome], *, strict: bool) -> None:
     """On standard output; a drawn table on a terminal that is wide enough, else aligned columns."""
-    console = Console(highlight=False)
-    # Lines are wrapped for people; a program that reads them finds each in one piece.
-    console.soft_wrap = not console.is_terminal
-    _print_table(console, table_rows(comparison))
+    console = output_console()
+    if rows := table_rows(comparison):
+        print_table(console, rows, _TEXT_COLUMNS)
+    else:
+        console.print("the results have no metric in common", markup=False)
     lists = {
         "gates": [gate_text(outcome) for outcome in outcomes],
         "not compared": list(not_compared(comparison)),
@@ -243,32 +240,3 @@ def _signed(percent: float) -> str:
 
 def _unsigned_zero(text: str) -> str:
     return text if float(text) else text.lstrip("-")
-
-
-def _print_table(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
-    if not rows:
-        console.print("the results have no metric in common", markup=False)
-        return
-    table = Table(box=SIMPLE_HEAD)
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right", no_wrap=True)
-    for row in rows:
-        # Square brackets are markup to rich.
-        table.add_row(*(cell.replace("[", r"\[") for cell in row.values()))
-    # A table that is too wide would be drawn with its numbers cut. Rich cuts what it measures as well, if let.
-    width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
-    if console.is_terminal and width <= console.width:
-        console.print(table)
-    else:
-        console.print("\n".join(_plain(rows)), markup=False)
-
-
-def _plain(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
-    """Aligned columns: text to the left, numbers to the right."""
-    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in _COLUMNS}
-    for row in ({column: column for column in _COLUMNS}, *rows):
-        cells = (
-            row[column].ljust(width) if column in _TEXT_COLUMNS else row[column].rjust(width)
-            for column, width in widths.items()
-        )
-        yield "  ".join(cells).rstrip()
