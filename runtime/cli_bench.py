@@ -5,19 +5,19 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..commands import check_output_file, console, new_app, run
 from ..errors import InputError, PartialResultError
 from .manifest import manifest_path
+from .options import MAX_WINDOW_S, Device, PowerRounds, PowerSource, PowerWindow, Seed, Threads, power_settings
 
 if TYPE_CHECKING:
     from .bench import BenchSettings
     from .presets import Preset
 
-MAX_WINDOW_S = 3600
 MAX_BATCHES, MAX_BATCH, MAX_STREAMS = 32, 65536, 256
 
 app = new_app()
@@ -59,9 +59,7 @@ def bench_command(
             "all: says what is missing, too. Or names with commas, and each must run on the files of its kind.",
         ),
     ] = "auto",
-    device: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="Of ONNX files; engines (.trt) always run on the GPU.")
-    ] = "cpu",
+    device: Device = "cpu",
     measure: Annotated[
         str,
         typer.Option(metavar="NAMES", help="What to measure, with commas: latency, power, memory, operators."),
@@ -95,9 +93,7 @@ def bench_command(
         float | None,
         typer.Option(metavar="PER_SECOND", help="Inferences arrive by a timetable. [default: one after the other]"),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="CPU threads. [default: one per usable core]")
-    ] = None,
+    threads: Threads = None,
     streams: Annotated[
         int, typer.Option(metavar="N", min=1, max=MAX_STREAMS, help="Inferences under way at the same time.")
     ] = 1,
@@ -113,23 +109,10 @@ def bench_command(
         str | None,
         typer.Option("--as", metavar="trtexec-10|trtexec-11", help="Measure an engine as that tool does by default."),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Of the random input and of the order in the rounds.")
-    ] = 0,
-    power_source: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|nvml[:UUID]|ina3221|tegrastats|rapl|replay:FILE",
-            help="What reads the power. auto: the first that gives a plausible reading of what computes.",
-        ),
-    ] = "auto",
-    power_window: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="Length of a window of power. [default: chosen for the sensor]"),
-    ] = None,
-    power_rounds: Annotated[
-        int | None, typer.Option(metavar="N", min=3, max=1000, help="Rounds of power. [default: 9]")
-    ] = None,
+    seed: Seed = 0,
+    power_source: PowerSource = "auto",
+    power_window: PowerWindow = None,
+    power_rounds: PowerRounds = None,
     reanalyse: Annotated[
         Path | None,
         typer.Option(
@@ -155,9 +138,7 @@ def bench_command(
     if not engine:
         raise InputError("nothing to measure: name an artefact, --engine FILE")
     _check_files(engine, {"--json": json_file, "--page": page})
-    if power_window is not None and not 0 < power_window <= MAX_WINDOW_S:
-        raise InputError(f"--power-window {power_window:g}: give seconds, more than 0 and at most {MAX_WINDOW_S}")
-    from ..power.campaign import Settings
+    power = power_settings(power_rounds, power_window, seed)
     from .measuring import Wanted, measured
     from .report import print_report
     from .result import write_result
@@ -186,9 +167,7 @@ def bench_command(
         preset=preset,
         trust=trust,
     )
-    wanted = Wanted(
-        measures, settings, Settings(rounds=power_rounds, window_s=power_window, seed=seed), power_source, seed
-    )
+    wanted = Wanted(measures, settings, power, power_source, seed)
     if streams > 1 and (alone := [name for name in measures if name != "latency"]):
         raise InputError(f"--streams {streams}: {alone[0]} is measured of one stream; leave one out")
     if page is not None:

@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..commands import check_output_file, console, libraries_of_extra, new_app, run
 from ..errors import InputError, PartialResultError, UnavailableError
+from .options import Device, PowerRounds, PowerSource, PowerWindow, Seed, Threads, power_settings
 
 if TYPE_CHECKING:
     from .paper.run import Request
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 RESULT_NAME, PAGE_NAME = "paper.json", "paper.html"
 DEFAULT_BATCHES = "1,2,4,8"
 _MAX_BATCH = 1024
-_MAX_WINDOW_S = 3600
 
 app = new_app()
 
@@ -58,12 +58,8 @@ def paper_command(
             "there and run. Or names with commas, and each must run.",
         ),
     ] = "auto",
-    device: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="Of ONNX files; engines (.trt) always run on the GPU.")
-    ] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="CPU threads. [default: one per usable core]")
-    ] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Rounds; in each, every line runs one block.")] = 10,
     iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Timed inferences in a block.")] = 10,
     measure: Annotated[
@@ -73,20 +69,9 @@ def paper_command(
             help="latency, power, operators, with commas. auto: all, and power only where a meter gives a reading.",
         ),
     ] = "auto",
-    power_source: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|nvml[:UUID]|ina3221|tegrastats|rapl|replay:FILE",
-            help="What reads the power. auto: the first that gives a plausible reading of what computes.",
-        ),
-    ] = "auto",
-    power_window: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="Length of a window of power. [default: chosen for the sensor]"),
-    ] = None,
-    power_rounds: Annotated[
-        int | None, typer.Option(metavar="N", min=3, max=1000, help="Rounds of power. [default: 9]")
-    ] = None,
+    power_source: PowerSource = "auto",
+    power_window: PowerWindow = None,
+    power_rounds: PowerRounds = None,
     images: Annotated[
         int | None,
         typer.Option(
@@ -96,9 +81,7 @@ def paper_command(
             help="Images of each network for power over time. [default: what the slowest infers in 5 s]",
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Of the random input and of the order in the rounds.")
-    ] = 0,
+    seed: Seed = 0,
     trust: Annotated[bool, typer.Option("--trust", help="Run files that their manifests do not vouch for.")] = False,
 ) -> int:
     """Compare the paper's five networks: time, power, energy, and which of the paper's claims hold on this machine.
@@ -113,13 +96,11 @@ def paper_command(
             "name the folder with the five networks and --out FOLDER, as in espnet-paper build/paper --out report; "
             "make paper does both"
         )
-    from ..power.campaign import Settings
     from .bench import BenchSettings
     from .paper.comparison import paper_files
     from .paper.run import Request
 
-    if power_window is not None and not 0 < power_window <= _MAX_WINDOW_S:
-        raise InputError(f"--power-window {power_window:g}: give seconds, more than 0 and at most {_MAX_WINDOW_S}")
+    power = power_settings(power_rounds, power_window, seed)
     onnx_runtimes, engine_runtimes, named = _runtimes(runtime, device)
     request = Request(
         files=paper_files(folder, trust=trust),
@@ -131,7 +112,7 @@ def paper_command(
         batches=_batches(batches),
         measures=_measures(measure),
         bench=BenchSettings(rounds=rounds, iterations=iterations, seed=seed),
-        power=Settings(rounds=power_rounds, window_s=power_window, seed=seed),
+        power=power,
         power_source=power_source,
         images=images,
         trust=trust,
