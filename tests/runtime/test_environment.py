@@ -4,21 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from espnet_edge.runtime.environment import Environment, environment_doubts, load_average, read_environment
-
-ENVIRONMENT = Environment(
-    board=None,
-    cpu="Some CPU",
-    machine="x86_64",
-    cores=2,
-    usable_cores=2,
-    cpu_limit=None,
-    governor="performance",
-    os="Linux 6.1",
-    python="3.11.7",
-    espnet_edge="0.1.0",
-    libraries={"numpy": "2.0"},
-)
+from espnet_edge.runtime.environment import environment_doubts, load_average, read_environment
+from results import ENVIRONMENT
 
 
 @pytest.mark.parametrize(
