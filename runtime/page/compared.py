@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..paper.published import by_name
 from ..result import Breakdown, Figure, Line, MeasuredFile, PaperComparison, Result, WorkTrace
 from .charts import Chart, Missing, Panel, Point, Series, thinned
 from .tables import Cell, Column, Table, text_cells
@@ -226,7 +227,7 @@ class Comparison:
             times, watts = published
             apart = max(trace.filtered_w, default=0) > _OTHER_SCALE * max(watts) or not trace.filtered_w
             right_label = "the paper's, W" if apart else None
-            series.append(replace(_published_series(label, times, watts, 5), right=apart))
+            series.append(replace(_published_series(_published_label(name), times, watts, 5), right=apart))
             reading += " Dashed: the paper's TX2, read off its figure" + (", against the right axis." if apart else ".")
         id_ = f"{group.id('trace')}-{style + 1}-{trace.images}"
         return Chart(
@@ -238,11 +239,11 @@ class Comparison:
         series = []
         for style, name in enumerate(self._paper.networks):
             if published := self._published.get(_plain(name)):
-                label = self._label(name)
+                label = _published_label(name)
                 series.append(replace(_published_series(label, *published, style), name=label, dashed=False))
         if not series:
             return []
-        reading = "Read off the paper's figure: Jetson TX2, GPU rail. Nothing here was measured by us."
+        reading = "Read off the paper's figure: Jetson TX2, by its idle power the GPU's rail. Nothing here was measured by us."
         title = "Power over time in the paper"
         return [Chart("traces-published", title, reading, "time, s", "power, W", series)]
 
@@ -313,6 +314,12 @@ class Comparison:
     def _style(self, name: str) -> int:
         networks = list(self._paper.networks)
         return networks.index(name) if name in networks else len(networks)
+
+
+def _published_label(name: str) -> str:
+    """Without a width: the figure does not say which was measured."""
+    known = by_name().get(name)
+    return name if known is None else known.short
 
 
 def _published_series(name: str, times: Sequence[float], watts: Sequence[float], style: int) -> Series:
