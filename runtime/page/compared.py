@@ -243,7 +243,7 @@ class Comparison:
                 series.append(replace(_published_series(label, *published, style), name=label, dashed=False))
         if not series:
             return []
-        reading = "Read off the paper's figure: Jetson TX2, by its idle power the GPU's rail. Nothing here was measured by us."
+        reading = "Read off the paper's figure: Jetson TX2, by its idle power the GPU's rail. Not measured here."
         title = "Power over time in the paper"
         return [Chart("traces-published", title, reading, "time, s", "power, W", series)]
 
