@@ -107,9 +107,10 @@ def export_command(
         str,
         typer.Option(
             "--io",
-            metavar="deploy|raw|deepstream",
+            metavar="deploy|raw|deepstream|lowres",
             help="deploy: pixels in, labels, classes, scores or boxes out. raw: normalised float32 in, logits out. "
-            "deepstream: pixels as float32 in, probabilities or boxes out, as DeepStream's nvinfer feeds and reads.",
+            "deepstream: pixels as float32 in, probabilities or boxes out, as DeepStream's nvinfer feeds and reads. "
+            "lowres (segmentation): pixels in, logits of half the height and width out; the host upsamples them.",
         ),
     ] = "deploy",
     precision: Annotated[
@@ -318,14 +319,16 @@ def _progress(started: float) -> Iterator["Progress"]:
         yield ConsoleProgress()
 
 
-def _checked_io(io: str) -> Literal["raw", "deploy", "deepstream"]:
+def _checked_io(io: str) -> Literal["raw", "deploy", "deepstream", "lowres"]:
     if io == "raw":
         return "raw"
     if io == "deploy":
         return "deploy"
     if io == "deepstream":
         return "deepstream"
-    raise InputError(f"--io {io!r} is unknown; there are deploy, raw, deepstream")
+    if io == "lowres":
+        return "lowres"
+    raise InputError(f"--io {io!r} is unknown; there are deploy, raw, deepstream, lowres")
 
 
 def _print_result(result: "ExportResult", seconds: float) -> None:

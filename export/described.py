@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from ..model.counts import Counts
-from ..model.deploy import TOP
+from ..model.deploy import PIXEL_IO, TOP
 from ..model.eru_lm import NUM_LAYERS, UNITS
 from ..model.weights import WeightsChoice
 from ..runtime.boxes import prior_boxes
@@ -78,7 +78,7 @@ def image_preprocessing(target: Target) -> Preprocessing:
         scale=scale,
         mean=mean,
         std=std,
-        normalise_in_graph=target.io == "deploy",
+        normalise_in_graph=target.io in PIXEL_IO,
     )
 
 
@@ -94,6 +94,8 @@ def _tensors(target: Target) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, 
         image = _tensor(target, IMAGE, "float32", (3, height, width), "NCHW", "RGB pixels, 0 to 255")
         return (image,), *_deepstream_outputs(target)
     image = _tensor(target, IMAGE, "uint8", (height, width, 3), "NHWC", "RGB pixels")
+    if target.io == "lowres":
+        return (image,), *_low_resolution_outputs(target)
     return (image,), *_deploy_outputs(target)
 
 
@@ -149,6 +151,13 @@ def _deploy_outputs(target: Target) -> tuple[tuple[TensorInfo, ...], Postprocess
     best = _tensor(target, "classes", "int32", (TOP,), "NC", f"the {TOP} best classes, best first")
     scores = _tensor(target, "scores", "float32", (TOP,), "NC", "softmax probability of each of `classes`")
     return (best, scores), Postprocessing(kind="top5")
+
+
+def _low_resolution_outputs(target: Target) -> tuple[tuple[TensorInfo, ...], Postprocessing]:
+    height, width = target.image_size
+    shape = (target.num_classes, (height + 1) // 2, (width + 1) // 2)
+    meaning = "before softmax, at half the height and width"
+    return (_tensor(target, "logits", "float32", shape, "NCHW", meaning),), Postprocessing(kind="upsample_argmax")
 
 
 def _deepstream_outputs(target: Target) -> tuple[tuple[TensorInfo, ...], Postprocessing]:

@@ -7,6 +7,9 @@ network are its decisions, class by class: whether the logit is above 0.
 
 How much a file may differ depends on its precision. For int8 there is no limit on the errors of logits: its proof are
 the labels of real pictures, those that it was calibrated with, and those held out.
+
+A segmentation that leaves its last upsampling to the host is compared after it: at full resolution, as
+`runtime/upsampling.py` makes it.
 """
 
 import itertools
@@ -22,12 +25,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import nn
 
-from ..model.deploy import Io, Normalise, as_tuple
+from ..model.deploy import PIXEL_IO, Io, Normalise, as_tuple
 from ..model.seeded import formula_image
 from ..model.spec import ModelSpec, Task
 from ..runtime.answers import sigmoid
 from ..runtime.boxes import decoded, prior_boxes_in_pixels, softmax
 from ..runtime.manifest import ParitySummary, Precision
+from ..runtime.upsampling import upsampled
 from .batch import Batch
 from .precision_report import HalfPrecisionReport, Int8Report
 
@@ -55,6 +59,7 @@ _FLOAT16_TOLERANCE = {
 _USUAL_LOGIT = 64.0
 # The dimension of the first output that runs over the classes, of which one is the best.
 _CLASS_AXIS = {"segmentation": 1, "classification": 1, "detection": 2, "language_modelling": 2}
+_LOGITS_OUT = ("raw", "lowres")  # files whose outputs are the logits
 _TAPPED_LOGITS = ("logits_before_answer", "locations_before_answer")
 
 
@@ -156,7 +161,7 @@ def parity_inputs(
 
     Args:
         spec: gives mean and standard deviation.
-        io: "deploy" inputs are uint8 (N, H, W, 3), "raw" and "deepstream" ones float32 (N, 3, H, W).
+        io: "deploy" and "lowres" inputs are uint8 (N, H, W, 3), "raw" and "deepstream" ones float32 (N, 3, H, W).
         size: (height, width).
         batch: what the file accepts.
         photos: name and pixels, uint8 (H, W, 3), already at `size`.
@@ -297,7 +302,7 @@ def session_with_logits(model: onnx.ModelProto, spec: ModelSpec, io: Io) -> onnx
     """The file's graph with the tensors that the answers are computed from as more outputs, the last ones, float32."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
-    if io != "raw":
+    if io not in _LOGITS_OUT:
         for source, name in zip(_logits(tapped.graph, spec), _TAPPED_LOGITS, strict=False):
             to_float32 = onnx.helper.make_node("Cast", [source], [name], to=onnx.TensorProto.FLOAT)
             tapped.graph.node.append(to_float32)
@@ -308,6 +313,11 @@ def session_with_logits(model: onnx.ModelProto, spec: ModelSpec, io: Io) -> onnx
 def logits_names(session: onnxruntime.InferenceSession, spec: ModelSpec) -> list[str]:
     """The outputs of a `session_with_logits` that hold logits, the one that labels are taken from first."""
     return [output.name for output in session.get_outputs()][-len(_output_names(spec)) :]
+
+
+def at_full_size(logits: Floats, array: NDArray[Any], io: Io) -> Floats:
+    """The logits that labels are taken from, for the input `array`: upsampled where the host is to do that."""
+    return upsampled(logits, (array.shape[1], array.shape[2])) if io == "lowres" else logits
 
 
 def labels_of(logits: Floats, task: Task) -> NDArray[Any]:
@@ -356,7 +366,7 @@ def _different(first: NDArray[np.uint8], others: Sequence[NDArray[np.uint8]], co
 
 def _as_input(pixels: list[NDArray[np.uint8]], spec: ModelSpec, io: Io) -> NDArray[Any]:
     batch = np.stack(pixels)
-    if io == "deploy":
+    if io in PIXEL_IO:
         return batch
     if io == "deepstream":
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2).astype(np.float32))
@@ -395,8 +405,9 @@ def _compare(
     expected = dict(zip(_output_names(spec), (tensor.numpy() for tensor in as_tuple(given)), strict=True))
     outputs = session.run(None, {session.get_inputs()[0].name: array})
     answers, logits = outputs[: -len(expected)], outputs[-len(expected) :]
-    size = array.shape[1:3] if io == "deploy" else array.shape[2:4]
-    follows = True if io == "raw" else _follow(answers, logits, spec, (size[0], size[1]), io)
+    logits[0] = at_full_size(logits[0], array, io)
+    size = array.shape[1:3] if io in PIXEL_IO else array.shape[2:4]
+    follows = True if io in _LOGITS_OUT else _follow(answers, logits, spec, (size[0], size[1]), io)
     return compared(
         name, len(array), expected, logits, task=spec.task, outputs_follow_logits=follows, precision=precision
     )
@@ -407,7 +418,7 @@ def _normalised(image: torch.Tensor, spec: ModelSpec, io: Io) -> torch.Tensor:
     if io == "raw":
         return image
     normalise = Normalise(spec.mean, spec.std)
-    normalised: torch.Tensor = normalise(image) if io == "deploy" else normalise.planes(image)
+    normalised: torch.Tensor = normalise(image) if io in PIXEL_IO else normalise.planes(image)
     return normalised
 
 

@@ -55,8 +55,12 @@ class StaticSegmentation(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of each pixel."""
-        logits: Tensor = self.last_resize(self.network.low_resolution_logits(image))
+        logits: Tensor = self.last_resize(self.low_resolution_logits(image))
         return logits
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """As that of `ESPNetV2Seg`."""
+        return self.network.low_resolution_logits(image)
 
 
 class StaticDetection(nn.Module):

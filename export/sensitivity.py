@@ -23,6 +23,7 @@ from .half_precision import half_precision
 from .parity import (
     MIN_LABEL_AGREEMENT,
     Floats,
+    at_full_size,
     equal_answers,
     labels_of,
     logits_names,
@@ -220,7 +221,7 @@ def _logits_of(model: onnx.ModelProto, spec: ModelSpec, io: Io) -> Callable[[NDA
 
     def logits(array: NDArray[Any]) -> Floats:
         found: Floats = session.run(wanted, {name: array})[0]
-        return found
+        return at_full_size(found, array, io)
 
     return logits
 

@@ -139,6 +139,11 @@ def check_memory(target: Target) -> None:
 
 def _check_kind_of_input(options: ExportOptions, spec: ModelSpec) -> None:
     """Options for pictures are for networks that take pictures, and those for words likewise."""
+    if options.io == "lowres" and spec.task != "segmentation":
+        raise InputError(
+            f"--io lowres leaves the last upsampling of a segmentation to the host, and {spec.name} has none: "
+            "leave it out"
+        )
     if spec.task != "language_modelling":
         if options.vocabulary is not None:
             raise InputError(f"--vocabulary is for language models, {spec.name} takes pictures: leave it out")

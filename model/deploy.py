@@ -1,7 +1,7 @@
 """What a deployed file computes around the network: pixels in, labels, the best classes or boxes out.
 
-These wrappers define the three kinds of input and output, `raw`, `deploy` and `deepstream`, once for every user of
-them: the export, the parity proof and the PyTorch runner.
+These wrappers define the four kinds of input and output, `raw`, `deploy`, `deepstream` and `lowres`, once for every
+user of them: the export, the parity proof and the PyTorch runner.
 """
 
 from typing import Literal
@@ -17,7 +17,8 @@ from .seeded import load_seeded_weights
 from .spec import Task
 from .weights import reopen
 
-Io = Literal["raw", "deploy", "deepstream"]
+Io = Literal["raw", "deploy", "deepstream", "lowres"]
+PIXEL_IO = ("deploy", "lowres")  # those that take pixels as they are, uint8 (N, H, W, 3)
 TOP = 5  # how many classes a deployed classifier answers with
 
 
@@ -113,6 +114,27 @@ class DeepStreamNetwork(DeployNetwork):
         return super().answers(image)
 
 
+class LowResolutionNetwork(nn.Module):
+    """A segmentation `network` up to its last upsampling. pixels: uint8 (N, H, W, 3) RGB -> logits float32
+    (N, classes, ceil(H/2), ceil(W/2)).
+
+    Bilinear upsampling to (H, W) and the choice of the best class are left to the host, which can do both at once and
+    row by row, without ever writing the logits of all pixels.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, mean: tuple[float, float, float], std: tuple[float, float, float]
+    ) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Logits of each picture."""
+        logits: Tensor = self.network.low_resolution_logits(self.normalise(pixels))  # type: ignore[operator]
+        return (logits,)
+
+
 class BoxDecoder(nn.Module):
     """Locations to boxes. locations: (N, P, 4) -> left, top, right, bottom (N, P, 4), in the unit of the priors.
 
@@ -172,6 +194,8 @@ def with_io(
         return network.eval()  # words and states come and go as they are: there is nothing to add
     if io == "raw":
         return RawNetwork(network).eval()
+    if io == "lowres":
+        return LowResolutionNetwork(network, mean=spec.mean, std=spec.std).eval()
     wrapper = DeepStreamNetwork if io == "deepstream" else DeployNetwork
     return wrapper(network, task=spec.task, mean=spec.mean, std=spec.std, priors=priors).eval()
 

@@ -11,6 +11,7 @@ from PIL import Image
 from ..errors import CheckError
 from .boxes import decoded, detections, prior_boxes_in_pixels, softmax
 from .manifest import Manifest
+from .upsampling import upsampled_labels
 
 LabelMap = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -92,9 +93,20 @@ def segmentation(outputs: Outputs, manifest: Manifest) -> LabelMap:
         labels = _output(outputs, "labels", 3)
     elif manifest.postprocessing.kind == "argmax":
         labels = _output(outputs, _of_all_classes(outputs), 4).argmax(axis=1)
+    elif manifest.postprocessing.kind == "upsample_argmax":
+        labels = _upsampled(_output(outputs, "logits", 4), (manifest.image.height, manifest.image.width))
     else:
         raise CheckError(f"a segmentation network with postprocessing {manifest.postprocessing.kind}; export it again")
     return _checked_classes(labels, manifest).astype(np.uint8)
+
+
+def _upsampled(logits: NDArray[Any], size: Size) -> NDArray[Any]:
+    height, width = logits.shape[2:]
+    if height > size[0] or width > size[1]:
+        raise CheckError(
+            f"logits of {height}x{width} are larger than the image of {size[0]}x{size[1]}; export it again"
+        )
+    return upsampled_labels(logits, size)
 
 
 def resize_labels(labels: LabelMap, size: Size) -> LabelMap:
@@ -233,7 +245,8 @@ def _output(outputs: Outputs, name: str, dimensions: int) -> NDArray[Any]:
         raise CheckError(f"output {name!r} has shape {output.shape}, not {dimensions} dimensions; export it again")
     if output.dtype.kind == "f" and not np.isfinite(output).all():
         raise CheckError(f"output {name!r} holds values that are not finite; export with --precision fp32")
-    return output
+    # What follows is defined in float32; NumPy would interpolate and compare half floats as half floats.
+    return output.astype(np.float32) if output.dtype == np.float16 else output
 
 
 def _checked_classes(classes: NDArray[Any], manifest: Manifest) -> NDArray[Any]:

@@ -31,7 +31,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 _KINDS_OF_TASK = {
     "classification": ("top5", "softmax_top5", "rank_top5"),
     "multi_label": ("threshold", "sigmoid_threshold"),
-    "segmentation": ("labels", "argmax"),
+    "segmentation": ("labels", "argmax", "upsample_argmax"),
     "detection": ("nms", "decode_nms"),
     "language_modelling": ("next_word",),
 }
@@ -93,8 +93,10 @@ class Postprocessing(_Record):
     """What the host does with the outputs.
 
     "labels": nothing, the output is the label map. "argmax": class of the highest logit or probability, the lowest
-    class on a tie. "top5": nothing, classes and scores come sorted. "softmax_top5": softmax, then the five highest.
-    "rank_top5": the five highest of `probabilities`.
+    class on a tie. "upsample_argmax": the logits have a lower resolution; bilinear with aligned corners to the image's
+    (height, width), then as "argmax"; `upsampled_labels` defines it to the last bit.
+    "top5": nothing, classes and scores come sorted. "softmax_top5": softmax, then the five highest. "rank_top5": the
+    five highest of `probabilities`.
     "threshold": take the classes whose score is above `score_threshold`. "sigmoid_threshold": before that, the sigmoid
     of each logit.
     "nms": for each class but 0, the background, take the boxes whose score is above `score_threshold`; from the best
@@ -106,6 +108,7 @@ class Postprocessing(_Record):
     kind: Literal[
         "labels",
         "argmax",
+        "upsample_argmax",
         "top5",
         "softmax_top5",
         "rank_top5",
@@ -254,7 +257,7 @@ class Manifest(_Record):
     dataset: str
     num_classes: Annotated[int, Field(ge=1, le=65_536)]
     classes: tuple[ClassInfo, ...] = Field(description="empty where the names are not known, or are in `vocabulary`")
-    io: Literal["raw", "deploy", "deepstream"]
+    io: Literal["raw", "deploy", "deepstream", "lowres"]
     precision: Precision
     inputs: Annotated[tuple[TensorInfo, ...], Field(min_length=1)]
     outputs: tuple[TensorInfo, ...]

@@ -15,14 +15,14 @@ from espnet_edge.export.batch import Batch
 from espnet_edge.export.onnx_from_torch import onnx_from_torch
 from espnet_edge.export.progress import Progress
 from espnet_edge.export.rewrite import rewritten
-from espnet_edge.model.deploy import with_io
+from espnet_edge.model.deploy import PIXEL_IO, with_io
 from espnet_edge.model.registry import create_model, get_spec
 from espnet_edge.model.seeded import load_seeded_weights
 from espnet_edge.runtime.manifest import TensorInfo
 
 ONE = Batch()
 OUTPUTS = {
-    "segmentation": {"raw": ["logits"], "deploy": ["labels"]},
+    "segmentation": {"raw": ["logits"], "deploy": ["labels"], "lowres": ["logits"]},
     "classification": {"raw": ["logits"], "deploy": ["classes", "scores"]},
 }
 
@@ -96,7 +96,7 @@ def _exported(name: str, io: Any, size: tuple[int, int], batch: Batch) -> tuple[
 
 def export_again(network: nn.Module, name: str, io: Any, size: tuple[int, int], batch: Batch = ONE) -> bytes:
     """The bytes of a new export."""
-    shape, dtype = ((*size, 3), "uint8") if io == "deploy" else ((3, *size), "float32")
+    shape, dtype = ((*size, 3), "uint8") if io in PIXEL_IO else ((3, *size), "float32")
     image = TensorInfo(name="image", dtype=dtype, shape=(batch.dimension, *shape), layout="", meaning="")
     model = onnx_from_torch(
         with_io(rewritten(network, size), io, name=name, dataset=get_spec(name).default_dataset),

@@ -110,6 +110,8 @@ def test_weights_from_a_file_are_named(command: Command, tmp_path: Path) -> None
         (["seg", "--batch", "0"], 2, ["'0'", "MIN,OPT,MAX"]),
         (["seg", "--batch", "4,2,1"], 2, ["'4,2,1'", "ascend"]),
         (["seg", "--io", "cooked"], 2, ["'cooked'", "deploy, raw"]),
+        (["cls", "--io", "lowres"], 2, ["--io lowres", "last upsampling of a segmentation", "espnetv2_cls has none"]),
+        (["lm", "--io", "lowres"], 2, ["--io lowres", "eru_lm has none: leave it out"]),
         (["seg", "--precision", "fp64"], 2, ["'fp64'", "fp32, fp16, int8"]),
         (["seg", "--precision", "int8"], 2, ["int8 needs --calibration DIR"]),
         (["lm", "--precision", "int8", "--calibration", "photos"], 2, ["eru_lm has none", "--precision fp16"]),

@@ -26,7 +26,11 @@ def proof(name: str, io: Any, reference: nn.Module, model: onnx.ModelProto, size
 
 
 @pytest.mark.parametrize(
-    ("name", "io"), [("seg", "raw"), ("seg", "deploy"), ("cls", "deploy"), *((name, "deploy") for name in BASELINES)]
+    ("name", "io"),
+    [
+        *(("seg", io) for io in ("raw", "deploy", "lowres")),
+        *((name, "deploy") for name in ("cls", *BASELINES)),
+    ],
 )
 def test_a_right_file_passes(name: str, io: Any) -> None:
     reference, model = exported(name, io, (64, 64))
@@ -105,6 +109,13 @@ def test_a_wrong_file_fails(damage: Any, right: tuple[nn.Module, onnx.ModelProto
     if damage is last_class_wins:
         assert not report.cases[0].outputs_follow_logits
         assert report.cases[0].max_abs_error < 1e-5
+
+
+@pytest.mark.parametrize("damage", [scale_weight, drop_corner_alignment, swap_colours])
+def test_a_wrong_file_that_leaves_the_upsampling_fails(damage: Any) -> None:
+    reference, model = exported("seg", "lowres", (64, 64))
+    damage(model)
+    assert not proof("seg", "lowres", reference, model, (64, 64)).passed
 
 
 def test_every_batch_holds_different_pictures() -> None:
