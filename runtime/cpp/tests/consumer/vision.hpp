@@ -1,0 +1,5 @@
+#pragma once
+
+#include <espnet/espnet.hpp>
+
+espnet::Network open_vision_network();
