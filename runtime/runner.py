@@ -279,7 +279,10 @@ def bare_tensor(
         InputError: the dtype is not one that artefacts have.
     """
     if dtype is None:
-        raise InputError(f"{source}: {name} has type {library_dtype}, which this program does not feed or read")
+        raise InputError(
+            f"{source}: {name} has type {library_dtype}, which this program does not feed or read; export it with "
+            "espnet-export"
+        )
     return TensorInfo.model_validate(
         {"name": name, "dtype": dtype, "shape": tuple(shape), "layout": "unknown", "meaning": "unknown"}
     )

@@ -352,7 +352,8 @@ class TrtRunner(BaseRunner):
             free, total = self._memory.memory_info()
             raise UnavailableError(
                 f"{engine.source}: {engine.library} {engine.version} made no execution context ({engine.words()}); "
-                f"{free} of {total} bytes of GPU memory are free"
+                f"{free} of {total} bytes of GPU memory are free; lower the batch, or end other "
+                "programs that use the GPU"
             )
         return context
 
@@ -498,7 +499,10 @@ class TrtRunner(BaseRunner):
 
     def _refused(self, what: str) -> UnavailableError:
         engine = self._open_engine()
-        return UnavailableError(f"{engine.source}: {engine.library} {engine.version} refuses {what}: {engine.words()}")
+        return UnavailableError(
+            f"{engine.source}: {engine.library} {engine.version} refuses {what}: {engine.words()}; build it again on "
+            "this machine with espnet-export"
+        )
 
 
 def load_engine(path: Path, manifest: Manifest | None, library: ModuleType, device_name: str) -> LoadedEngine:
@@ -586,7 +590,10 @@ def _built_by(manifest: Manifest | None) -> str:
 def _check_tensors(trt: Any, engine: Any, names: list[str], source: str) -> None:
     for name in names:
         if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
-            raise InputError(f"{source}: {name} holds a shape and is read on the host, which this runner does not feed")
+            raise InputError(
+                f"{source}: {name} holds a shape and is read on the host, which this runner does not feed; build the "
+                "engine without it"
+            )
         if engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
             raise InputError(
                 f"{source}: {name} has a vectorised layout ({engine.get_tensor_format_desc(name)}); build the engine "
@@ -615,7 +622,10 @@ def _copy(array: Array, to: Array, name: str) -> None:
         InputError: a number is beyond int32.
     """
     if array.dtype != to.dtype and array.size and not np.array_equal(array, array.astype(to.dtype)):
-        raise InputError(f"{name}: {np.abs(array).max()} is beyond {to.dtype}, which this engine takes")
+        raise InputError(
+            f"{name}: {np.abs(array).max()} is beyond {to.dtype}, which this engine takes; give numbers up to "
+            f"{np.iinfo(to.dtype).max}"
+        )
     np.copyto(to, array, casting="same_kind")
 
 

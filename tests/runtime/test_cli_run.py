@@ -3,194 +3,35 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+import tiny_networks
 from PIL import Image
+from tiny_networks import BLUE, GREEN, RED, photo
 
-from espnet_edge.files import sha256_of
-from espnet_edge.runtime.manifest import Manifest, file_info, manifest_path
-
-HEIGHT, WIDTH = 8, 16
-RED, GREEN, BLUE = (250, 10, 20), (10, 240, 20), (10, 20, 230)
-
-
-def save_onnx(path, nodes, given, gives):
-    graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info(*given)], [helper.make_tensor_value_info(*gives)]
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
-
-
-def write_manifest(path, *, task, io, postprocessing, given, gives, score_threshold=None, **changes):
-    sha256 = sha256_of(path)
-    Manifest.model_validate(
-        {
-            "name": path.stem,
-            "task": task,
-            "network": "tiny",
-            "width_mult": 1.0,
-            "dataset": "custom",
-            "num_classes": 3,
-            "classes": [],
-            "io": io,
-            "precision": "fp32",
-            "inputs": [given],
-            "outputs": [gives],
-            "preprocessing": {
-                "resize": "stretch",
-                "height": HEIGHT,
-                "width": WIDTH,
-                "scale": 1 / 255,
-                "mean": (0.5, 0.5, 0.5),
-                "std": (0.25, 0.25, 0.25),
-                "normalise_in_graph": io == "deploy",
-            },
-            "postprocessing": {"kind": postprocessing, "score_threshold": score_threshold},
-            "macs": {"conv": 0, "linear": 0},
-            "params": 0,
-            "weights": {"source": "none", "sha256": None, "random": False},
-            "onnx": {"sha256": sha256, "opset": 17, "ir_version": 8},
-            "file": file_info(path).model_dump(),
-            **changes,
-        }
-    ).write(path)
+from espnet_edge.runtime.manifest import manifest_path
 
 
 @pytest.fixture
 def segmentation(tmp_path):
-    """A network whose class is the strongest colour of each pixel, as uint8 in and labels out."""
-
-    def build(batch=1, **changes):
-        path = tmp_path / "seg.onnx"
-        nodes = [
-            helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
-            helper.make_node("ArgMax", ["real"], ["class"], axis=3, keepdims=0),
-            helper.make_node("Cast", ["class"], ["labels"], to=TensorProto.UINT8),
-        ]
-        given = ("image", TensorProto.UINT8, (batch, HEIGHT, WIDTH, 3))
-        gives = ("labels", TensorProto.UINT8, (batch, HEIGHT, WIDTH))
-        save_onnx(path, nodes, given, gives)
-        names = (("red thing", RED), ("green thing", GREEN), ("blue thing", BLUE))
-        fields = {
-            "task": "segmentation",
-            "io": "deploy",
-            "postprocessing": "labels",
-            "given": {"name": "image", "dtype": "uint8", "shape": given[2], "layout": "NHWC", "meaning": "photo"},
-            "gives": {"name": "labels", "dtype": "uint8", "shape": gives[2], "layout": "NHW", "meaning": "classes"},
-            "classes": [{"name": name, "colour": colour} for name, colour in names],
-        }
-        write_manifest(path, **{**fields, **changes})
-        return path
-
-    return build
+    return partial(tiny_networks.segmentation, tmp_path)
 
 
 @pytest.fixture
 def classifier(tmp_path):
-    """A network whose three logits are the mean of each colour, float32 in and logits out."""
-    path = tmp_path / "cls.onnx"
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
-        helper.make_node("Flatten", ["mean"], ["logits"], axis=1),
-    ]
-    given, gives = ("image", TensorProto.FLOAT, (1, 3, HEIGHT, WIDTH)), ("logits", TensorProto.FLOAT, (1, 3))
-    save_onnx(path, nodes, given, gives)
-    write_manifest(
-        path,
-        task="classification",
-        io="raw",
-        postprocessing="softmax_top5",
-        given={"name": "image", "dtype": "float32", "shape": given[2], "layout": "NCHW", "meaning": "photo"},
-        gives={"name": "logits", "dtype": "float32", "shape": gives[2], "layout": "NC", "meaning": "logits"},
-    )
-    return path
+    return tiny_networks.classifier(tmp_path)
 
 
 @pytest.fixture
 def multi_label(tmp_path):
-    """The network of `classifier` for pictures of several classes: logits out, or their sigmoids."""
-    path = tmp_path / "cls.onnx"
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
-        helper.make_node("Flatten", ["mean"], ["logits"], axis=1),
-    ]
-
-    def build(name="logits", threshold=0.5):
-        answer = [] if name == "logits" else [helper.make_node("Sigmoid", ["logits"], ["scores"])]
-        given, gives = ("image", TensorProto.FLOAT, (1, 3, HEIGHT, WIDTH)), (name, TensorProto.FLOAT, (1, 3))
-        save_onnx(path, [*nodes, *answer], given, gives)
-        kind = "sigmoid_threshold" if name == "logits" else "threshold"
-        write_manifest(
-            path,
-            task="multi_label",
-            io="raw",
-            postprocessing=kind,
-            score_threshold=threshold,
-            given={"name": "image", "dtype": "float32", "shape": given[2], "layout": "NCHW", "meaning": "photo"},
-            gives={"name": name, "dtype": "float32", "shape": gives[2], "layout": "NC", "meaning": name},
-            classes=[{"name": name} for name in ("red thing", "green thing", "blue thing")],
-        )
-        return path
-
-    return build
+    return partial(tiny_networks.multi_label, tmp_path)
 
 
 @pytest.fixture
 def detector(tmp_path):
-    """A network that finds a green thing in the left upper quarter, surely, and a blue one in the middle, less so."""
-    path = tmp_path / "det.onnx"
-    boxes = np.array([[0, 0, 8, 4], [0, 0, 8, 3.9], [4, 2, 12, 6], [0, 0, 1, 1]], np.float32)
-    scores = np.array([[0.05, 0.95, 0], [0.2, 0.8, 0], [0.5, 0, 0.5], [0.9, 0.1, 0]], np.float32)
-    tensors = [numpy_helper.from_array(array[np.newaxis], name) for name, array in (("b", boxes), ("s", scores))]
-    nodes = [
-        helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMax", ["real"], ["largest"], axes=[1, 2, 3], keepdims=0),
-        helper.make_node("Sub", ["largest", "largest"], ["nothing"]),
-        helper.make_node("Add", ["b", "nothing"], ["boxes"]),
-        helper.make_node("Add", ["s", "nothing"], ["scores"]),
-    ]
-    shapes = {"boxes": (1, 4, 4), "scores": (1, 4, 3)}
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, (1, HEIGHT, WIDTH, 3))
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
-    model = helper.make_model(
-        helper.make_graph(nodes, "g", [image], outputs, tensors),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
-    described = [
-        {"name": name, "dtype": "float32", "shape": shape, "layout": "NP", "meaning": ""}
-        for name, shape in shapes.items()
-    ]
-    write_manifest(
-        path,
-        task="detection",
-        io="deploy",
-        postprocessing="nms",
-        given={"name": "image", "dtype": "uint8", "shape": (1, HEIGHT, WIDTH, 3), "layout": "NHWC", "meaning": ""},
-        gives=described[0],
-        outputs=described,
-        classes=[{"name": name} for name in ("background", "green thing", "blue thing")],
-    )
-    manifest = json.loads(manifest_path(path).read_text())
-    manifest["postprocessing"].update(score_threshold=0.3, iou_threshold=0.45, max_per_class=200)
-    manifest_path(path).write_text(json.dumps(manifest))
-    return path
-
-
-def photo(path, *, height=20, width=64, left=RED, right=BLUE):
-    """A photo whose left quarter has one colour and the rest another."""
-    colours = np.empty((height, width, 3), np.uint8)
-    colours[:, : width // 4], colours[:, width // 4 :] = left, right
-    path.parent.mkdir(exist_ok=True)
-    Image.fromarray(colours).save(path)
-    return path
+    return tiny_networks.detector(tmp_path)
 
 
 def espnet_run(*arguments):
