@@ -28,8 +28,8 @@ def measured(module, factor, end_to_end, noise=0.0):
     return module.Measured("net", "Python", cpp_ns, OTHER_NS, end_to_end, "equal")
 
 
-@pytest.mark.parametrize(("factor", "noise", "holds"), [(0.9, 0.0, True), (1.01, 0.05, True), (1.05, 0.0, False)])
-def test_end_to_end_it_must_not_be_slower_for_certain(cpp, factor, noise, holds):
+@pytest.mark.parametrize(("factor", "noise", "holds"), [(0.9, 0.0, True), (0.97, 0.05, True), (1.05, 0.05, False)])
+def test_end_to_end_it_must_not_be_slower_by_the_median(cpp, factor, noise, holds):
     one = measured(cpp, factor, True, noise)
     assert one.holds == holds
     assert ("TOO SLOW" in one.line) != holds
