@@ -124,7 +124,7 @@ CPP_OPTIONS ?=
 CPP_JOBS ?= 2
 RUNS ?= 1000000
 CPP_PACKAGES := cmake ninja-build g++ doctest-dev nlohmann-json3-dev libssl-dev libpng-dev libjpeg-dev
-CPP_CHECKER_PACKAGES := clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev valgrind
+CPP_CHECKER_PACKAGES := clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev valgrind libc6-dbg
 # Those that replace operator new see valgrind's instead, those of threads are for ThreadSanitizer, and OpenVINO's readers
 # of broken files are not clean themselves.
 CPP_VALGRIND_TESTS := tensor artefact plan network c_api preprocess postprocess paint upsample_argmax
